@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from generation.grounding.phrases import Surroundings, fit_of, fits, read_words
+from generation.grounding.phrases import Fit, Surroundings, fit_of, fits, read_words
 from rag.inference.arithmetic import product
 from rag.text.figures import figures
 from rag.text.passages import heading_text, passage_text, token_ranges
@@ -16,8 +15,15 @@ from rag.text.sentences import sentence_spans
 from rag.text.stated_figures import missing_figures
 from rag.types import Chunk, Float32Array, TokenVectors
 
+FEATURES = (
+    *("likeness", "astray", "rivals", "number_rivals", "standing"),
+    *("number_missing", "number_astray", "negated", "denied"),
+)
+"""What a comparison measures: attributes of `Comparison`."""
 NEARER = 2.5
 """Power of nearness at which a negation belongs to a word: a reach of eight words."""
+SHARPNESS = 4
+"""Power of a negation's nearness: half as near as possible counts next to nothing."""
 
 _WORD = re.compile(r"\w+")
 _NEGATION = re.compile(
@@ -27,37 +33,6 @@ _NEGATION = re.compile(
     re.IGNORECASE,
 )
 """Words of negation in English, German, French and Spanish, without those that English has too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """A claim compared with a passage. A token's weight is its number of letters and digits.
-
-    Attributes:
-        likeness: late interaction of the claim with the sentence that is most like it and the
-            titles above it: the mean over the claim's tokens of the best cosine, -1 to 1.
-        astray: how much better its tokens are matched elsewhere in the passage than there, the mean
-            of the differences of cosines, 0 to 2.
-        rivals: `Fit.rivals`.
-        number_rivals: `Fit.number_rivals`.
-        standing: `Fit.standing`.
-        number_missing: 1 if the claim has a number that the passage has not, else 0.
-        number_astray: how much less like the claim the sentences are that have a number of it: the
-            largest difference over its numbers, 0 for those that no sentence has.
-        negated: how many negations it has more than the passage has near the words that the claim
-            matches; a negation there counts from 0, far from them, to 1.
-        denied: how much more of a negation the passage has there than the claim.
-    """
-
-    likeness: float
-    astray: float
-    rivals: float
-    number_rivals: float
-    standing: float
-    number_missing: float
-    number_astray: float
-    negated: float
-    denied: float
 
 
 class ReadClaim:
@@ -71,7 +46,9 @@ class ReadClaim:
         self.text = text
         self.vectors = tokens.vectors
         letters = [sum(map(str.isalnum, text[start:end])) for start, end in tokens.spans]
-        self.weights = np.array(letters, np.float32) / max(1, sum(letters))
+        self.weights: Float32Array = np.array(letters, np.float32) / np.float32(
+            max(1, sum(letters))
+        )
         self.words = read_words(text, tokens)
         self.negations = _negations(text, tokens)
 
@@ -87,8 +64,8 @@ class ReadClaim:
 class ReadPassage:
     """A chunk, with its data for comparison.
 
-    `vectors` is float32[tokens, dim]. `ranges` are the tokens of each sentence that the encoder has
-    read, `sentences` its text below the titles. `negations` are tokens.
+    `vectors` is float32[tokens, dim], the first `titles_end` of them the titles'. `ranges` are the
+    tokens of each sentence that the encoder has read, `sentences` its text below the titles.
     """
 
     def __init__(self, chunk: Chunk, tokens: TokenVectors) -> None:
@@ -105,8 +82,18 @@ class ReadPassage:
         ]
         self.ranges = [range_ for range_, _ in read]
         self.sentences = [text for _, text in read]
-        self.surroundings = Surroundings(self.text, tokens, self.ranges)
-        self.negations = _negations(self.text, tokens)
+        self.titles_end = self.ranges[0][0] if self.ranges else 0
+        self._tokens = tokens
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """Its words and the distances between them."""
+        return Surroundings(self.text, self._tokens, self.ranges)
+
+    @cached_property
+    def negations(self) -> list[int]:
+        """The tokens with which negations begin."""
+        return _negations(self.text, self._tokens)
 
     def quoted(self, claim: str) -> bool:
         """True if the passage has all of the claim's words in one piece."""
@@ -114,67 +101,110 @@ class ReadPassage:
         return bool(words.strip()) and words in self._folded
 
 
+class Comparison:
+    """A claim compared with a passage; both have words. A token's weight is its number of letters.
+
+    What takes time is computed when it is first read.
+
+    Attributes:
+        likeness: late interaction of the claim with the sentence that is most like it and the
+            titles above it: the mean over the claim's tokens of the best cosine, -1 to 1.
+        astray: how much better its tokens are matched elsewhere in the passage than there, the mean
+            of the differences of cosines, 0 to 2.
+    """
+
+    def __init__(self, claim: ReadClaim, passage: ReadPassage) -> None:
+        self._claim = claim
+        self._passage = passage
+        self._cosines = product(claim.vectors, passage.vectors)
+        titles = self._cosines[:, : passage.titles_end].max(axis=1, initial=-1.0)
+        near = np.stack([self._cosines[:, a:b].max(axis=1) for a, b in passage.ranges], axis=1)
+        near = np.maximum(near, titles[:, None])  # [claim tokens, sentences]
+        self._likenesses: Float32Array = claim.weights @ near
+        best = int(np.argmax(self._likenesses))
+        self.likeness = float(self._likenesses[best])
+        self.astray = float(claim.weights @ (near.max(axis=1) - near[:, best]))
+
+    @property
+    def rivals(self) -> float:
+        """`Fit.rivals`."""
+        return self._fit.rivals
+
+    @property
+    def number_rivals(self) -> float:
+        """`Fit.number_rivals`."""
+        return self._fit.number_rivals
+
+    @property
+    def standing(self) -> float:
+        """`Fit.standing`."""
+        return self._fit.standing
+
+    @property
+    def number_missing(self) -> float:
+        """1 if the claim has a number that the passage has not, else 0."""
+        return self._numbers[0]
+
+    @property
+    def number_astray(self) -> float:
+        """How much less like the claim the sentences are that have its numbers.
+
+        The largest difference over its numbers; 0 for those that no sentence has.
+        """
+        return self._numbers[1]
+
+    @property
+    def negated(self) -> float:
+        """How many negations the claim has more than the passage has near the matched words.
+
+        A negation there counts from 0, far from them, to 1.
+        """
+        return max(0.0, len(self._claim.negations) - self._denials)
+
+    @property
+    def denied(self) -> float:
+        """How much more of a negation the passage has there than the claim."""
+        return max(0.0, self._denials - len(self._claim.negations))
+
+    @cached_property
+    def _fit(self) -> Fit:
+        surroundings = self._passage.surroundings
+        around = fits(self._cosines, surroundings.nearness)
+        return fit_of(self._claim.words, self._claim.weights, around, surroundings)
+
+    @cached_property
+    def _numbers(self) -> tuple[float, float]:
+        """`number_missing` and `number_astray`: the sentences most like the claim come first."""
+        text, passage = self._claim.text, self._passage
+        wanted, astray = set(figures(text)), 0.0
+        for i in np.argsort(-self._likenesses, kind="stable").tolist():
+            if not wanted:
+                break
+            missing = wanted.intersection(missing_figures(text, [passage.sentences[i]]))
+            if missing < wanted:
+                astray = self.likeness - float(self._likenesses[i])
+            wanted = missing
+        return float(bool(wanted and missing_figures(text, [passage.text]))), astray
+
+    @cached_property
+    def _denials(self) -> float:
+        """How near a negation of the passage is to what the claim matches, 0 to 1.
+
+        It is relative to the place of the passage that is nearest to that.
+        """
+        affirmed, body = self._claim.affirmed, self._passage.surroundings.body
+        if not self._passage.negations or not body or not affirmed.any():
+            return 0.0
+        near = affirmed @ fits(self._cosines, self._passage.surroundings.nearness**NEARER)
+        highest = float(near[body].max())
+        return min(1.0, float(near[self._passage.negations].max()) / highest) ** SHARPNESS
+
+
 def compare(claim: ReadClaim, passage: ReadPassage) -> Comparison | None:
     """Compares a claim with a passage; None if one of the two has no words."""
     if not passage.ranges or not claim.weights.any():
         return None
-    cosines = product(claim.vectors, passage.vectors)
-    titles = cosines[:, : passage.surroundings.titles_end].max(axis=1, initial=-1.0)
-    near = np.stack([cosines[:, a:b].max(axis=1) for a, b in passage.ranges], axis=1)
-    near = np.maximum(near, titles[:, None])  # [claim tokens, sentences]
-    likeness = claim.weights @ near
-    best = int(np.argmax(likeness))
-    around = fits(cosines, passage.surroundings.nearness)
-    fit = fit_of(claim.words, claim.weights, around, passage.surroundings)
-    nots, denials = len(claim.negations), _denials(claim, passage, cosines)
-    return Comparison(
-        likeness=float(likeness[best]),
-        astray=float(claim.weights @ (near.max(axis=1) - near[:, best])),
-        rivals=fit.rivals,
-        number_rivals=fit.number_rivals,
-        standing=fit.standing,
-        number_missing=_number_missing(claim, passage),
-        number_astray=_number_astray(claim, passage, likeness),
-        negated=max(0.0, nots - denials),
-        denied=max(0.0, denials - nots),
-    )
-
-
-def _number_missing(claim: ReadClaim, passage: ReadPassage) -> float:
-    return float(bool(figures(claim.text) and missing_figures(claim.text, [passage.text])))
-
-
-def _number_astray(claim: ReadClaim, passage: ReadPassage, likeness: Float32Array) -> float:
-    """Returns `Comparison.number_astray`.
-
-    Args:
-        claim: the claim.
-        passage: the passage.
-        likeness: float32[sentences] to the claim.
-    """
-    astray = 0.0
-    wanted = figures(claim.text)
-    best, *others = np.argsort(-likeness, kind="stable").tolist()
-    for i in (best, *others):
-        if not wanted:
-            break
-        missing = missing_figures(claim.text, [passage.sentences[i]])
-        if any(figure not in missing for figure in wanted):
-            astray = float(likeness[best] - likeness[i])
-        wanted = tuple(figure for figure in wanted if figure in missing)
-    return astray
-
-
-def _denials(claim: ReadClaim, passage: ReadPassage, cosines: Float32Array) -> float:
-    """Returns how near a negation of the passage is to what the claim matches, 0 to 1.
-
-    It is relative to the place of the passage that is nearest to that.
-    """
-    if not passage.negations or not passage.surroundings.body:
-        return 0.0
-    near = claim.affirmed @ fits(cosines, passage.surroundings.nearness**NEARER)
-    highest = float(near[passage.surroundings.body].max())
-    return min(1.0, float(near[passage.negations].max()) / highest) if highest > 0 else 0.0
+    return Comparison(claim, passage)
 
 
 def _negations(text: str, tokens: TokenVectors) -> list[int]:

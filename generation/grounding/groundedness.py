@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from generation.grounding.calibration import Regression
-from generation.grounding.comparison import Comparison, ReadClaim, ReadPassage, compare
+from generation.grounding.comparison import ReadClaim, ReadPassage, compare
 from rag.protocols import SupportScorer, TokenEmbedder
 from rag.text.passages import passage_text
 from rag.text.sentences import sentence_spans
@@ -21,30 +21,44 @@ from rag.types import Chunk, Float32Array, TokenVectors
 WEIGHTS = Path(__file__).with_name("groundedness.json")
 """Written by `python -m eval.calibration.groundedness`; the file names the data it was fitted
 on."""
+IRRELEVANT = 0.02
+"""Relevance below which the relations and details of a claim are not compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundingModel:
-    """P(supported) = P(the passage has the claim's subject) x P(it says so, if it has the subject).
+    """The probability that a passage supports a claim: the product of three.
 
     Attributes:
-        relevance: distinguishes a claim's own paragraph from others.
-        agreement: distinguishes claims from changed claims, beside their own paragraph.
+        relevance: that the passage has the claim's subject; distinguishes a claim's own paragraph
+            from others.
+        relations: that the passage relates the parts of the claim so; distinguishes claims from
+            those with another answer.
+        details: that its numbers and negations are right; distinguishes claims from those with
+            another number or another negation.
     """
 
     relevance: Regression
-    agreement: Regression
+    relations: Regression
+    details: Regression
 
-    def probability(self, comparison: Comparison) -> float:
-        """Returns the probability that a passage supports a claim with this comparison."""
-        return self.relevance.probability(comparison) * self.agreement.probability(comparison)
+    def probability(self, features: object) -> float:
+        """Returns the probability that a passage supports a claim, from a `Comparison`.
+
+        The relevance alone where it is below `IRRELEVANT`: the product is not higher.
+        """
+        relevance = self.relevance.probability(features)
+        if relevance < IRRELEVANT:
+            return relevance
+        relations = self.relations.probability(features)
+        return relevance * relations * self.details.probability(features)
 
 
 def load_grounding(path: Path = WEIGHTS) -> GroundingModel:
     """Reads the file that `eval.calibration.groundedness` wrote."""
     record = json.loads(path.read_bytes())
     return GroundingModel(
-        relevance=Regression(**record["relevance"]), agreement=Regression(**record["agreement"])
+        **{field.name: Regression(**record[field.name]) for field in fields(GroundingModel)}
     )
 
 

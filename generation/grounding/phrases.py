@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from rag.inference.arithmetic import product
 from rag.types import Float32Array, Span, TokenVectors
 
 REACH = 20
@@ -41,17 +42,16 @@ Shape = Literal["short", "number", "name", "other"]
 
 
 class Word(NamedTuple):
-    """A word, lowered, with its shape; `start` and `end` are the range of its tokens."""
+    """A word, lowered, with its shape; `start` and `end` are the range of its tokens.
+
+    `stem` is its beginning, which other forms of it have too.
+    """
 
     text: str
+    stem: str
     shape: Shape
     start: int
     end: int
-
-    @property
-    def stem(self) -> str:
-        """Its beginning, which other forms of it have too."""
-        return self.text[: max(SHORT + 1, len(self.text) - SHORT)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +97,16 @@ def read_words(text: str, tokens: TokenVectors, first: Collection[int] = ()) -> 
     found = list(_WORD.finditer(text))
     edges = np.searchsorted(tokens.spans[:, 0], [match.span() for match in found]).reshape(-1, 2)
     return [
-        Word(match[0].lower(), _shape(match[0], first=start in first), start, end)
+        _word(match[0], start, end, first=start in first)
         for match, (start, end) in zip(found, edges.tolist(), strict=True)
         if start < end
     ]
+
+
+def _word(written: str, start: int, end: int, *, first: bool) -> Word:
+    text = written.lower()
+    stem = text[: max(SHORT + 1, len(text) - SHORT)]
+    return Word(text, stem, _shape(written, first=first), start, end)
 
 
 def _shape(word: str, *, first: bool) -> Shape:
@@ -166,15 +172,14 @@ def fits(cosines: Float32Array, nearness: Float32Array) -> Float32Array:
 
     Args:
         cosines: float32[claim tokens, passage tokens].
-        nearness: float32[passage tokens, passage tokens].
+        nearness: float32[passage tokens, passage tokens], symmetric.
 
     Returns:
         float32[claim tokens, passage tokens], 0 to 1.
     """
     matched = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / np.float32(TEMPERATURE))
     matched /= matched.sum(axis=1, keepdims=True)
-    found: Float32Array = matched @ nearness
-    return found
+    return product(matched, nearness)
 
 
 def fit_of(
@@ -199,7 +204,8 @@ def fit_of(
         tokens = slice(phrase.words[0].start, phrase.words[-1].end)
         share = float(weights[tokens].sum())
         if share < 1 - _SMALL:
-            fit = (weights @ around - weights[tokens] @ around[tokens]) / (1 - share)
+            fit: Float32Array = weights @ around - weights[tokens] @ around[tokens]
+            fit /= np.float32(1 - share)
             own = max(float(fit[start:end].mean()) for start, end in phrase.places)
             odds = _log_odds(fit[rivals.get(phrase.shape, [])], own)
             rows.append((share, odds, _standing(fit[passage.body], own), phrase.shape))
