@@ -7,6 +7,7 @@ are.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -197,38 +198,48 @@ def fit_of(
         passage: the passage.
     """
     found = list(phrases(words, passage))
-    chosen = [phrase for phrase in found if not _in_title(phrase, passage)] or found
-    rivals = passage.others({word.stem for word in words})
-    rows = []
-    for phrase in chosen:
-        tokens = slice(phrase.words[0].start, phrase.words[-1].end)
-        share = float(weights[tokens].sum())
-        if share < 1 - _SMALL:
-            fit: Float32Array = weights @ around - weights[tokens] @ around[tokens]
-            fit /= np.float32(1 - share)
-            own = max(float(fit[start:end].mean()) for start, end in phrase.places)
-            odds = _log_odds(fit[rivals.get(phrase.shape, [])], own)
-            rows.append((share, odds, _standing(fit[passage.body], own), phrase.shape))
-    if not rows:
+    untitled = [phrase for phrase in found if not _in_title(phrase, passage)] or found
+    ranges = [(phrase.words[0].start, phrase.words[-1].end) for phrase in untitled]
+    shares = np.array([weights[start:end].sum() for start, end in ranges])
+    partial = np.flatnonzero(shares < 1 - _SMALL).tolist()
+    if not partial:
         return Fit()
-    shares, odds_, standings, shapes = zip(*rows, strict=True)
+    rest = np.repeat(weights[None], len(partial), axis=0)
+    for row, k in enumerate(partial):
+        rest[row, slice(*ranges[k])] = 0
+    fit = rest @ around / rest.sum(axis=1, keepdims=True)  # [phrases, passage tokens]
+    own = np.array(
+        [
+            max(fit[row, start:end].sum() / (end - start) for start, end in untitled[k].places)
+            for row, k in enumerate(partial)
+        ]
+    )
+    shapes = [untitled[k].shape for k in partial]
+    rivals = passage.others({word.stem for word in words})
+    odds = [
+        _log_odds(fit[row, rivals[shape]], own[row]) if shape in rivals else math.log(NO_RIVAL)
+        for row, shape in enumerate(shapes)
+    ]
+    numbers = [odd for odd, shape in zip(odds, shapes, strict=True) if shape == "number"]
     return Fit(
-        rivals=float(np.mean(odds_)),
-        number_rivals=max(
-            (odds for odds, shape in zip(odds_, shapes, strict=True) if shape == "number"),
-            default=0.0,
+        rivals=sum(odds) / len(odds),
+        number_rivals=max(numbers, default=0.0),
+        standing=float(
+            shares[partial] @ _standings(fit[:, passage.body], own) / shares[partial].sum()
         ),
-        standing=float(np.average(standings, weights=shares)),
     )
 
 
 def _log_odds(rivals: Float32Array, own: float) -> float:
-    return float(np.log(np.exp((rivals - own) / TEMPERATURE).sum() + NO_RIVAL))
+    return math.log(float(np.exp((rivals - own) / TEMPERATURE).sum()) + NO_RIVAL)
 
 
-def _standing(fit: Float32Array, own: float) -> float:
-    logs = np.log(fit + _SMALL)
-    return float((np.log(own + _SMALL) - logs.mean()) / (logs.std() + _SPREAD))
+def _standings(fit: Float32Array, own: Float32Array) -> Float32Array:
+    """Returns float32[phrases] for float32[phrases, words] and float32[phrases]."""
+    logs = np.log(fit + np.float32(_SMALL))
+    above = np.log(own + np.float32(_SMALL)) - logs.mean(axis=1)
+    standings: Float32Array = above / (logs.std(axis=1) + np.float32(_SPREAD))
+    return standings
 
 
 def phrases(words: Sequence[Word], passage: Surroundings) -> Iterator[Phrase]:
