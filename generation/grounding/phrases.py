@@ -202,7 +202,7 @@ def fit_of(
     ranges = [(phrase.words[0].start, phrase.words[-1].end) for phrase in untitled]
     shares = np.array([weights[start:end].sum() for start, end in ranges])
     partial = np.flatnonzero(shares < 1 - _SMALL).tolist()
-    if not partial:
+    if not partial or not passage.body:
         return Fit()
     rest = np.repeat(weights[None], len(partial), axis=0)
     for row, k in enumerate(partial):

@@ -101,3 +101,13 @@ def test_phrases_of_the_title_count_only_alone(passage: Surroundings) -> None:
     only = _fit("Steam, then", passage)
     assert only.rivals != 0.0
     assert _fit("Nothing like it", passage) == Fit()
+
+
+def test_a_passage_with_no_long_word_below_its_title_has_no_fit() -> None:
+    text = "Steam\nNo."
+    short = Surroundings(text, _tokens(text), [(1, 2)])
+    assert list(phrases(read_words("Steam and more", _tokens("Steam and more")), short))
+    tokens = _tokens("Steam and more")
+    weights = np.full(3, 1 / 3, np.float32)
+    around = fits(tokens.vectors @ _tokens(text).vectors.T, short.nearness)
+    assert fit_of(read_words("Steam and more", tokens), weights, around, short) == Fit()
