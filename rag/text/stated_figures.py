@@ -68,7 +68,8 @@ def _calculated(figure: Figure, claim: str, known: Sequence[Figure]) -> bool:
 
 def _chain(text: str, before: Sequence[Figure]) -> tuple[list[Figure], list[str]]:
     """Returns the last figures that only signs separate, and these signs, in text order."""
-    parts, signs = [before[-1]], list[str]()
+    parts = [before[-1]]
+    signs: list[str] = []
     for figure in reversed(before[:-1]):
         sign = _SIGNS.fullmatch(text[figure.end : parts[0].start])
         if sign is None:
