@@ -17,13 +17,17 @@ AnyDraft = Draft | JsonDraft
 class Drafts:
     """Makes drafts of answers, each of which checks what is written."""
 
-    def __init__(self, support: SupportScorer, scorer: ClaimScorer) -> None:
+    def __init__(
+        self, support: SupportScorer, scorer: ClaimScorer, *, entailed: bool = False
+    ) -> None:
         """Makes drafts.
 
         Args:
             support: Scores the support of citations.
             scorer: Scores the support of claims.
+            entailed: True if that is a model for natural language inference.
         """
+        self._entailed = entailed
         self._support = support
         self._scorer = scorer
 
@@ -34,7 +38,13 @@ class Drafts:
         if policy == "off":
             return JsonDraft(passages, support) if as_json else Draft(passages, support)
         checker, strict = (
-            ClaimChecker(prompt.question, passages, self._scorer, remedies.quotes),
+            ClaimChecker(
+                prompt.question,
+                passages,
+                self._scorer,
+                remedies.quotes,
+                entailed=self._entailed,
+            ),
             policy == "strict",
         )
         if as_json:

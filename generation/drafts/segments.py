@@ -11,6 +11,8 @@ from rag.text.sentences import sentence_spans
 _MARKERS = re.compile(r"(?:\s*\[[\d, ]{1,64}\])+")
 _RULE = re.compile(r"\s*\|?[\s:|-]*-[\s:|-]*")
 """The line below the header of a table."""
+LONGEST = 2_000
+"""Characters at which a sentence that does not end is cut."""
 _WHOLE_WORD = re.compile(r"\s*[^\s\[]\S*\s")
 
 
@@ -26,9 +28,11 @@ class Segments:
     def add(self, text: str) -> list[str]:
         """Returns the segments that are complete with the next piece of the text.
 
-        One is complete with the first whole word behind it.
+        One is complete with the first whole word behind it, or at `LONGEST`.
         """
         self._rest += text
+        if len(self._rest) > LONGEST and not self._ends()[:-1]:
+            return self._cut([LONGEST])
         return self._cut([end for end in self._ends() if _WHOLE_WORD.match(self._rest, end)])
 
     def finish(self) -> list[str]:

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 
 from generation.drafts.draft import Draft, Written
 from generation.drafts.segments import Segments
-from generation.grounding.claims import ClaimChecker, Quotes, Verdict, claim_in, declines
+from generation.grounding.claims import (
+    ClaimChecker,
+    Quotes,
+    Verdict,
+    claim_in,
+    declines,
+    stated_in,
+)
 from rag.protocols import SupportScorer
 from rag.types import Delta, Hit
 
@@ -30,8 +37,9 @@ class StrictDraft(Draft):
 
     At the first claim that the passages do not support, the rest of the answer should be written
     anew: `refused` is that claim, and nothing more is released before `revise`. Later ones are left
-    out; the first of them, or one that there is no time to revise, is replaced by quotes. What
-    claims nothing, a heading or "as follows:", is released with the claim behind it.
+    out; the first of them, or one that there is no time to revise, is replaced by quotes, which
+    also end an answer that cites none of them. What claims nothing, a heading or "as follows:", is
+    released with the claim behind it. What was said before is not said again.
     """
 
     def __init__(
@@ -48,12 +56,14 @@ class StrictDraft(Draft):
         self._remedies = remedies
         self._segments = Segments()
         self._waiting = ""
-        self._revised = self._replaced = self._declined = False
+        self._said: set[str] = set()
+        self._written = self._revised = self._replaced = self._declined = False
 
     async def take(self, delta: Delta) -> list[Written]:
         """Returns the text to send after the next delta; quotes need no check."""
         if delta.model is None:
             return await super().take(delta)
+        self._written = self._written or bool(delta.text)
         return await self._release(self._segments.add(delta.text))
 
     async def finish(self) -> list[Written]:
@@ -61,8 +71,8 @@ class StrictDraft(Draft):
         out = await self._release(self._segments.finish())
         if self.refused:
             return out
-        if not self.text and (self._declined or self.claims):
-            self.abstained = "unsupported" if self.claims else "declined"
+        if self._written:
+            out += await self._end()
         return [*out, *await super().finish()]
 
     def revise(self) -> None:
@@ -88,12 +98,16 @@ class StrictDraft(Draft):
         if declines(claim):
             self._declined = True
             return []
+        stated = stated_in(claim)
+        if stated in self._said:
+            return []
         verdict = await self._claims_checker.check(claim)
         if verdict.objection is None:
             return await self._show(segment, claim, verdict)
         return await self._refuse(claim, verdict)
 
     async def _show(self, segment: str, claim: str, verdict: Verdict) -> list[Written]:
+        self._said.add(stated_in(claim))
         text, self._waiting = self._waiting + segment, ""
         if not self.text:
             text = text.lstrip()
@@ -117,13 +131,31 @@ class StrictDraft(Draft):
         self.claims += (verdict.on(claim, "replaced" if out else "removed"),)
         return out
 
+    async def _end(self) -> list[Written]:
+        """Returns quotes, if the model's text rests on none; abstains if nothing is shown."""
+        if self._declined and not self.claims:
+            self.abstained = "declined"
+            return []
+        out = [] if self._replaced or await self._rests_on_quotes() else await self._quote()
+        self.abstained = None if self.text else "unsupported"
+        return out
+
+    async def _rests_on_quotes(self) -> bool:
+        """True if a quote is cited: the confidence is that of their evidence."""
+        return any(self._is_cited(delta) for delta in await self._remedies.quotes())
+
     async def _quote(self) -> list[Written]:
-        """Returns the quotes that answer the question, without those that the text has."""
+        """Returns the quotes that answer the question, without those that the text cites."""
         self._replaced = True
         out: list[Written] = []
         for delta in await self._remedies.quotes():
-            quote = claim_in(delta.text)
-            if quote and quote not in self.text:
+            if not self._is_cited(delta):
                 gap = "" if not self.text or delta.text[:1].isspace() else " "
                 out += await super().take(replace(delta, text=gap + delta.text))
         return out
+
+    def _is_cited(self, delta: Delta) -> bool:
+        """True if a citation has a quote, or a part of it."""
+        quote = claim_in(delta.text) or ""
+        cited = (" ".join(citation.quote.split()) for citation in self.citations)
+        return any(quote in other or other in quote for other in cited)

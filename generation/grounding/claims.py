@@ -19,25 +19,30 @@ from rag.text.sentences import sentence_spans
 from rag.text.stated_figures import missing_figures
 from rag.types import Claim, ClaimOutcome, Delta, Float32Array, Hit, Objection
 
-MIN_SUPPORT = 0.3
+MIN_SUPPORT = 0.4
 """Support below which a claim is refused."""
-MIN_COVERAGE = 0.8
+MIN_COVERAGE = 0.7
 """Share of the trigrams of a claim's own words that one place of a passage must have."""
 CLOSE = 0.9
-"""Support from which a claim is as good as a quote."""
+"""Support from which a claim is close to a passage."""
 SHORT_CLAIM = 4
 """Words of a claim from which it says by itself what it is about."""
 SHORT_WORD = 3
 """Letters, at most, of a word that may be an article or a preposition."""
 
 _ITEM = re.compile(r"\A\s*(?:[-*•–+>]|\(?\d{1,3}[.)]|#{1,6})\s+")
+_WORD_OR_DIGIT = re.compile(r"\w")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_ANSWER_IS = (
+    r"the (?:short |final )?answer(?: to (?:the|this|your) question)? is(?: that)?"
+    r"|die antwort(?: auf (?:die|diese|ihre) frage)? (?:ist|lautet)"
+)
+_ANSWER = re.compile(_ANSWER_IS, re.IGNORECASE)
 _LEAD = re.compile(
     r"\A(?:so,? |therefore,? )?(?:(?:the|this) (?:passages?|texts?|documents?|contexts?)(?: \d+)?"
     r" (?:also )?(?:mentions?|states?|says?|explains?|suggests?|indicates?)(?: that)?"
     r"|(?:according to|based on) the (?:passages?|texts?|documents?|contexts?)[^,]{0,40},"
-    r"|the (?:short |final )?answer(?: to (?:the|this|your) question)? is(?: that)?"
-    r"|die antwort(?: auf (?:die|diese|ihre) frage)? (?:ist|lautet)"
+    rf"|{_ANSWER_IS}"
     r"|(?:laut|nach) (?:der passage|den passagen|dem text|dem dokument),?)\s*:?\s*",
     re.IGNORECASE,
 )
@@ -112,7 +117,13 @@ class ClaimChecker:
     """Checks claims against the passages of one answer."""
 
     def __init__(
-        self, question: str, hits: Sequence[Hit], scorer: ClaimScorer, quotes: Quotes
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        scorer: ClaimScorer,
+        quotes: Quotes,
+        *,
+        entailed: bool = False,
     ) -> None:
         """Make a checker.
 
@@ -121,10 +132,11 @@ class ClaimChecker:
             hits: its passages.
             scorer: scores how well a passage supports a claim.
             quotes: returns the documents' own sentences that answer the question.
+            entailed: True if the scorer is a model for natural language inference.
         """
         self._question = question
         self._quotes = quotes
-        self._quoted: str | None = None
+        self._entailed = entailed
         self._chunks = [hit.chunk for hit in hits]
         self._scorer = scorer
 
@@ -146,12 +158,14 @@ class ClaimChecker:
 
         1. Its figures stand in one passage, or follow from it by a calculation in the claim.
         2. Its names stand in the passages.
-        3. That passage supports it. A claim of a few words is read with the question.
-        4. It is close to a sentence of that passage, or its own words, those that the question has
-           not, are in one place of it and in the sentences that answer the question.
+        3. That passage supports it, and one place of it has the claim's own words, those that the
+           question has not. Unless it is close to the passage, the sentences that answer the
+           question have them, too. A bare answer is read with the question, and has to be close.
+           The words do not matter if the support is an entailment.
         """
-        claim = _LEAD.sub("", _bare(claim))
-        stated = claim if len(_words(claim)) >= SHORT_CLAIM else f"{self._question} {claim}"
+        bare = bool(_ANSWER.search(claim)) or len(_words(claim)) < SHORT_CLAIM
+        claim = stated_in(claim)
+        stated = f"{self._question} {claim}" if bare else claim
         missing = [missing_figures(claim, [text]) for text in self._texts]
         scores = (await self._scorer.scores([stated], self._chunks))[0]
         order = _best_first(scores)
@@ -162,23 +176,29 @@ class ClaimChecker:
         support = float(scores[having[0] - 1])
         if names := self._names_missing(claim):
             return Verdict(support=support, passages=order, objection="name", missing=names)
-        holds = support >= CLOSE or (support >= MIN_SUPPORT and await self._answers(claim, having))
-        objection: Objection | None = None if holds else "support"
+        objection: Objection | None = "support"
+        if support >= MIN_SUPPORT and await self._holds(claim, support, having, bare=bare):
+            objection = None
         return Verdict(support=support, passages=tuple(having), objection=objection)
 
-    async def _answers(self, claim: str, passages: Sequence[int]) -> bool:
-        """True if the claim's own words are in one place of a passage, and in the quotes.
-
-        Its own are those that the question has not; of a claim that repeats the question, all.
-        """
-        asked = {word.lower() for word in _words(self._question)}
-        words = [word for word in _words(claim) if len(word) > SHORT_WORD]
-        own = " ".join([word for word in words if word.lower() not in asked] or words)
+    async def _holds(
+        self, claim: str, support: float, passages: Sequence[int], *, bare: bool
+    ) -> bool:
+        """True if the words of a claim are where they should be."""
+        if self._entailed or support == 1:
+            return True
+        own = self._own_words(claim)
         if not any(self._covered(own, number) for number in passages):
             return False
-        if self._quoted is None:
-            self._quoted = " ".join(delta.text for delta in await self._quotes())
-        return _has(own, self._quoted)
+        if support >= CLOSE or bare:
+            return support >= CLOSE
+        return _has_words(own, " ".join(delta.text for delta in await self._quotes()))
+
+    def _own_words(self, claim: str) -> str:
+        """Returns the claim's words that the question has not; all, if it repeats the question."""
+        asked = {word.lower() for word in _words(self._question)}
+        words = [word for word in _words(claim) if len(word) > SHORT_WORD]
+        return " ".join([word for word in words if word.lower() not in asked] or words)
 
     def _covered(self, own: str, number: int) -> bool:
         """True if two sentences of a passage that touch have these words."""
@@ -189,7 +209,7 @@ class ClaimChecker:
             f"{above} {chunk.text[before[0] : last[1]]}"
             for before, last in zip([*spans[:1], *spans], spans, strict=False)
         )
-        return any(_has(own, place) for place in places)
+        return any(_has_words(own, place) for place in places)
 
     def _names_missing(self, claim: str) -> tuple[str, ...]:
         """Returns words with a capital, inside a sentence, that no passage has."""
@@ -206,7 +226,13 @@ class ClaimChecker:
 
 def claim_in(text: str) -> str | None:
     """Returns the claims of a piece of an answer, without markers; None if it claims nothing."""
-    return " ".join(claims_of(text)) or None
+    claim = " ".join(claims_of(text))
+    return claim if _WORD_OR_DIGIT.search(stated_in(claim)) else None
+
+
+def stated_in(claim: str) -> str:
+    """Returns a claim without the sign of a list item, emphasis, and "the answer is"."""
+    return _LEAD.sub("", _bare(claim))
 
 
 def _bare(text: str) -> str:
@@ -214,7 +240,7 @@ def _bare(text: str) -> str:
     return _QUOTES.sub("", _ITEM.sub("", text)).strip()
 
 
-def _has(words: str, text: str) -> bool:
+def _has_words(words: str, text: str) -> bool:
     """True if a text has these words, or is in another language."""
     languages = {language_of(words), language_of(text)} - {None}
     return len(languages) > 1 or shared_grams(words, text) >= MIN_COVERAGE

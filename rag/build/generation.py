@@ -126,7 +126,7 @@ def build_drafts(
     scorer: ClaimScorer = Grounding(tokens, load_grounding())
     if settings.entailment is not None:
         scorer = EntailedGrounding(support)
-    return Drafts(support, scorer)
+    return Drafts(support, scorer, entailed=settings.entailment is not None)
 
 
 def _judge(settings: GeneratorSettings, finder: Finder) -> Judge:

@@ -212,9 +212,13 @@ class QueryPipeline(SearchPipeline):
         clock = asyncio.get_running_loop().time
         begun = clock()
 
+        found: list[Delta] = []
+
         async def quotes() -> list[Delta]:
-            async with contextlib.aclosing(self._extractive.stream(prompt)) as deltas:
-                return [delta async for delta in deltas if delta.text]
+            if not found:
+                async with contextlib.aclosing(self._extractive.stream(prompt)) as deltas:
+                    found.extend([delta async for delta in deltas if delta.text])
+            return found
 
         return Remedies(
             may_revise=lambda: 2 * clock() - begun < run.deadline,

@@ -377,7 +377,7 @@ def test_half_an_answer_ends_in_an_error(http: httpx.Client, model: ModelServer)
 def test_a_client_that_hangs_up_ends_the_model_s_work(
     http: httpx.Client, model: ModelServer
 ) -> None:
-    model.script = sends(chunk("In 1769 "), then=goes_on)
+    model.script = sends(chunk(f"{FACT} [1] In 1769 "), then=goes_on)
     body = {"query": QUESTION, "stream": True}
     with http.stream("POST", "/v1/query", json=body) as response:
         for line in response.iter_lines():

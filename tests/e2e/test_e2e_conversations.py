@@ -31,6 +31,8 @@ kind = "openai"
 base_url = "{url}/v1"
 model = "tiny"
 timeout = 5
+[citations]
+claims = "off"
 """
 
 

@@ -76,6 +76,7 @@ def server(
     config = CONFIG.format(url=model.url, key=KEY) + "input_price = 2e6\noutput_price = 4e6\n"
     (folder / "rag.toml").write_text(config + JUDGE.format(url=judge.url))
     env = {
+        "RAG_CITATIONS__CLAIMS": "off",  # bad answers are shown
         "RAG_TRACES__LANGFUSE_URL": receiver.url,
         "RAG_TRACES__PUBLIC_KEY": "pk-1",
         "RAG_TRACES__SECRET_KEY": "sk-hunter2",

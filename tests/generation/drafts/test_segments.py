@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation.drafts.segments import Segments
+from generation.drafts.segments import LONGEST, Segments
 
 TEXT = (
     "The limit is £50. [1] It is e.g. paid [2][3]. Also:\n- one thing [1]\n- two things\n\n"
@@ -52,3 +52,10 @@ def test_a_sentence_is_complete_with_the_first_word_behind_it() -> None:
     assert segments.add("hen ") == ["It is £50. [1]"]
     assert segments.unfinished == " Then "
     assert segments.finish() == [" Then "]
+
+
+def test_a_sentence_that_does_not_end_is_cut() -> None:
+    segments = Segments()
+    found = [piece for _ in range(900) for piece in segments.add("word ")]
+    assert [len(piece) for piece in found] == [LONGEST, LONGEST]
+    assert len(segments.unfinished) == 4_500 - 2 * LONGEST
