@@ -39,6 +39,7 @@ NAMES = (
 LONG = (
     "acl",
     "builds",
+    "claims",
     "coverage",
     "dense",
     "drift",

@@ -1,0 +1,149 @@
+"""Answers of a small real model, unchecked and held to the passages, beside extractive ones.
+
+SmolLM2-135M-Instruct (`tests.smollm2`) answers questions of squad2-dev-a with `claims` off and
+strict. An answer is right if it has a gold answer, letter case aside. The floor is the extractive
+answer to the same question. Claims that are made from the same set, supported and not, go through
+the check beside their own paragraph, without a model.
+
+    python -m benchmarks.run claims
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from benchmarks._common import Report, SkippedError, Target, data_folder, p50, temporary_service
+from benchmarks._rankings import corpus_of, ingest_corpus
+from eval.calibration.evidence_runs import MemoEmbedder
+from eval.calibration.groundedness import chunk_of
+from eval.datasets.claims import Claim, make_claims
+from eval.datasets.corpus import Question, read_corpus
+from generation.grounding.claims import ClaimChecker
+from generation.grounding.groundedness import Grounding, load_grounding
+from rag.build.service import Service
+from rag.telemetry.trace import Trace
+from rag.text.stated_figures import missing_figures
+from rag.types import Answer, ClaimPolicy, Delta, Hit, Query, Scope
+from tests.smollm2 import smollm2
+
+SET = "squad2-dev-a"
+ASKED = 100
+"""Answerable questions, evenly taken: a share's standard error is 4 points there."""
+MADE = 1_500
+"""Claims of each kind, at most."""
+AT_ONCE = 4
+ENGINE = {"enforce_eager": True, "max_model_len": 4096, "kv_cache_memory_bytes": 256 << 20}
+
+
+def run() -> Report:
+    """Asks with either policy, then checks the claims made.
+
+    Raises:
+        SkippedError: vLLM or the set is not there.
+    """
+    if find_spec("vllm") is None:
+        raise SkippedError("vllm is not installed: docs/vllm.md")
+    data_folder(SET)
+    report = Report()
+    asyncio.run(_measure(report))
+    return report
+
+
+async def _measure(report: Report) -> None:
+    corpus = corpus_of(SET)
+    sample = corpus.questions[:: max(1, len(corpus.questions) // ASKED)]
+    generator = {"kind": "vllm", "model": str(smollm2()), "max_tokens": 200, "engine": ENGINE}
+    limits = {"query_seconds": 120}
+    async with temporary_service(generator=generator, limits=limits) as (service, queue):
+        ingested = await ingest_corpus(service, queue, MemoEmbedder(service.embedder), corpus)
+        scope = ingested.scope
+        unchecked = await _answers(service, sample, scope, "off")
+        strict = await _answers(service, sample, scope, "strict")
+    async with temporary_service() as (service, queue):
+        ingested = await ingest_corpus(service, queue, MemoEmbedder(service.embedder), corpus)
+        quoted = await _answers(service, sample, ingested.scope, "off")
+        await _check_made(report, service)
+    _report_answers(report, sample, unchecked=unchecked, strict=strict, quoted=quoted)
+
+
+async def _answers(
+    service: Service, sample: Sequence[Question], scope: Scope, policy: ClaimPolicy
+) -> list[Answer]:
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(question: Question) -> Answer:
+        async with slots:
+            query = Query(text=question.text, scope=scope, claims=policy)
+            return await service.query.answer(query, Trace())
+
+    return await asyncio.gather(*map(ask, sample))
+
+
+def _report_answers(
+    report: Report,
+    sample: Sequence[Question],
+    *,
+    unchecked: Sequence[Answer],
+    strict: Sequence[Answer],
+    quoted: Sequence[Answer],
+) -> None:
+    floor = _right(quoted, sample)
+    report.add("right answers, unchecked", _right(unchecked, sample), floor=floor)
+    target = Target(bound=1, by="ratio", at_least=True)
+    report.add("right answers, strict", _right(strict, sample), floor=floor, target=target)
+    outcomes = Counter(claim.outcome for answer in strict for claim in answer.claims)
+    written = sum(outcomes.values())
+    for outcome, count in outcomes.most_common():
+        report.add(f"sentences {outcome}", count / written)
+    for name, answers in (("unchecked", unchecked), ("strict", strict)):
+        wrong = sum(map(_wrong_figures, answers))
+        bound = Target(bound=0) if name == "strict" else None
+        report.add(f"figures of no passage, {name}", wrong, target=bound)
+    report.add("check p50", p50([a.timings.get("cite", 0.0) for a in strict]), unit="ms",
+               floor=p50([a.timings["generate"] for a in strict if "generate" in a.timings]),
+               target=Target(bound=15))  # fmt: skip
+    tokens = sum(answer.usage.output_tokens for answer in unchecked)
+    again = sum(answer.usage.output_tokens for answer in strict)
+    report.add("tokens written, strict", again, floor=tokens)
+    report.notes.append(f"{len(sample)} questions, {written} sentences; by hand: docs/claims.md")
+
+
+def _right(answers: Sequence[Answer], sample: Sequence[Question]) -> float:
+    pairs = zip(answers, sample, strict=True)
+    has = [any(gold.lower() in a.text.lower() for gold in q.answers) for a, q in pairs]
+    return sum(has) / len(has)
+
+
+def _wrong_figures(answer: Answer) -> int:
+    """Counts the figures of an answer's text that none of its passages has."""
+    texts = [f"{hit.chunk.title} {hit.chunk.text}" for hit in answer.passages]
+    markers = {str(citation.marker) for citation in answer.citations}
+    return sum(figure.text not in markers for figure in missing_figures(answer.text, texts))
+
+
+async def _check_made(report: Report, service: Service) -> None:
+    """Reports, for the claims made of each kind, the share that would be shown."""
+    corpus = read_corpus(data_folder(SET))
+    passages = {passage.id: passage for passage in corpus.passages}
+    questions = {question.id: question for question in corpus.questions}
+    kinds: dict[str, list[Claim]] = defaultdict(list)
+    for claim in make_claims(corpus):
+        kinds[claim.kind].append(claim)
+    grounding = Grounding(service.tokens, load_grounding())
+    for kind, claims in kinds.items():
+        taken = claims[:: max(1, len(claims) // MADE)]
+        shown = 0
+        for claim in taken:
+            chunk = chunk_of(passages[claim.passage])
+            hit = Hit(chunk=chunk, score=1.0, source="fused", ranks={})
+            question = questions[claim.question].text
+
+            async def quotes(text: str = chunk.text) -> list[Delta]:
+                return [Delta(text=text)]
+
+            checker = ClaimChecker(question, [hit], grounding, quotes)
+            shown += (await checker.check(claim.text)).objection is None
+        report.add(f"shown of {len(taken)} claims made: {kind}", shown / len(taken))
