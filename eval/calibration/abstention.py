@@ -2,34 +2,34 @@
 
     python -m eval.calibration.abstention [--data DIR] [--out FILE] [--docs DIR] [--every N]
 
-The questions about every second article are fitted on, put as people put them in messages, and the
-threshold is chosen with them; all figures are measured with the questions about the other articles.
+The questions about every second article are fitted on, put as people put them in messages, and so
+are those of `examples/near-misses/fit`; all figures are measured with the questions about the other
+articles, and with `examples/near-misses/test`, whose documents are others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from eval.calibration.best_quote import FEATURES, Groups, confidence, fit
 from eval.calibration.command import options_of, read_data, write_record
-from eval.calibration.confidence import Judged, Logistic, auroc, calibration_error, fit_logistic
+from eval.calibration.confidence import Judged, Logistic, auroc, calibration_error
 from eval.calibration.evidence_runs import EvidenceRunner, Retrieved, open_evidence_runner
+from eval.calibration.near_misses import NEAR_MISSES, Near, near_figures, run_near
 from eval.calibration.phrasing import WAYS, put
 from eval.calibration.plots import draw_reliability, draw_risk_coverage
 from eval.datasets.corpus import Corpus, Question
 from generation.grounding.calibration import CALIBRATION
-from generation.grounding.choice import MAX_SENTENCES, Features
-from rag.types import Floats
+from generation.grounding.choice import MAX_SENTENCES
 
 WITHOUT_ADVERSARIAL = "every second\nquestion outside\nthe collection"
 WITH_ADVERSARIAL = "a third outside,\na third adversarial"
-FEATURES = [field.name for field in fields(Features)]
 KEPT = 0.96
 """Share of the fitted questions whose article is in the collection that the threshold answers.
 
@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if data is None:
         return 0
     corpus, elsewhere = data
-    every = options.every
-    record, curves = asyncio.run(calibrate(_sampled(corpus, every), elsewhere=elsewhere))
+    sampled = _sampled(corpus, options.every)
+    record, curves = asyncio.run(calibrate(sampled, elsewhere=elsewhere))
     write_record(record, options.out)
     draw_risk_coverage(options.docs / "risk-coverage.png", curves, threshold=record["threshold"])
     draw_reliability(options.docs / "reliability.png", curves[WITH_ADVERSARIAL])
@@ -92,24 +92,35 @@ async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[
             for lang in LANGUAGES
         }
         phrased = await _run_phrased(runner, [a.question for a in rest.whole])
-    groups = [fitted.inside, fitted.outside, fitted.adversarial]
-    model = _fit(groups)  # 2.
-    threshold = float(np.quantile(_confidence(model, fitted.inside), 1 - KEPT))  # 3.
+        near = [await run_near(runner, NEAR_MISSES / part) for part in ("fit", "test")]
+    groups = Groups(
+        inside=[fitted.inside, near[0].answerable],
+        outside=[fitted.outside, fitted.adversarial, near[0].misses],
+    )
+    model = fit(groups)  # 2.
+    threshold = float(np.quantile(confidence(model, fitted.inside), 1 - KEPT))  # 3.
     curves = {  # 4.
-        WITHOUT_ADVERSARIAL: _judge(model, [rest.inside, rest.outside]),
-        WITH_ADVERSARIAL: _judge(model, [rest.inside, rest.outside, rest.adversarial]),
+        WITHOUT_ADVERSARIAL: _judge(model, Groups(inside=[rest.inside], outside=[rest.outside])),
+        WITH_ADVERSARIAL: _judge(
+            model, Groups(inside=[rest.inside], outside=[rest.outside, rest.adversarial])
+        ),
     }
     record = {
         "intercept": model.intercept,
         "coefficients": dict(zip(FEATURES, model.weights.tolist(), strict=True)),
         "threshold": threshold,
         "rule": f"answers {KEPT:.0%} of the fitted questions whose article is in the collection",
-        "fitted_on": {"data": corpus.name, **_summary(first, fitted)},
+        "fitted_on": {
+            "data": corpus.name,
+            **_summary(first, fitted),
+            "near_misses": f"{NEAR_MISSES / 'fit'}, {len(near[0].misses)} of them",
+        },
         "measured_on": {"data": corpus.name, **_summary(second, rest)},
         "figures": {
             **_separation(model, threshold, rest.inside, rest.outside),
             **_adversarial(model, threshold, rest),
         },
+        "near_misses": near_figures(model, threshold, near[1]),
         "calibration_error": round(calibration_error(curves[WITH_ADVERSARIAL]), 4),
         "elsewhere": {
             lang: {
@@ -119,7 +130,9 @@ async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[
             for lang, (inside, outside) in languages.items()
         },
         "phrased": _phrased(model, threshold, phrased),
-        "without_feature": {name: _aurocs(_fit(groups, without=name), rest) for name in FEATURES},
+        "without_feature": {
+            name: _aurocs(fit(groups, without=name), rest, near[1]) for name in FEATURES
+        },
         "answer_in_quotes": _answer_in_quotes(rest.whole),
     }
     return record, curves
@@ -203,42 +216,18 @@ async def _run_elsewhere(
     return inside, outside
 
 
-def _fit(groups: Sequence[list[Retrieved]], *, without: str | None = None) -> Logistic:
-    """Fits the model; the weight of a feature that is left out is 0."""
-    x, column = _features(chain(*groups)), FEATURES.index(without) if without else None
-    kept = x if column is None else np.delete(x, column, axis=1)
-    model = fit_logistic(kept, _correct(groups), _weights(groups))
-    if column is None:
-        return model
-    return Logistic(intercept=model.intercept, weights=np.insert(model.weights, column, 0.0))
-
-
-def _judge(model: Logistic, groups: Sequence[list[Retrieved]]) -> Judged:
+def _judge(model: Logistic, groups: Groups) -> Judged:
     return Judged(
-        confidence=_confidence(model, chain(*groups)),
-        correct=_correct(groups),
-        weights=_weights(groups),
+        confidence=confidence(model, groups.all()),
+        correct=groups.correct(),
+        weights=groups.weights(),
     )
-
-
-def _correct(groups: Sequence[list[Retrieved]]) -> Floats:
-    """Returns 1 for questions with a gold answer in a quote, else 0.
-
-    Only the first group can be right: its collection has the passage with the answer.
-    """
-    inside, *others = groups
-    return np.array([float(a.found()) for a in inside] + [0.0] * sum(map(len, others)))
-
-
-def _weights(groups: Sequence[list[Retrieved]]) -> Floats:
-    """Returns weights that give each group the same total, however many questions are in it."""
-    return np.concatenate([np.full(len(group), 1 / len(group)) for group in groups])
 
 
 def _separation(
     model: Logistic, threshold: float, inside: list[Retrieved], outside: list[Retrieved]
 ) -> dict[str, float]:
-    ours, others = _confidence(model, inside), _confidence(model, outside)
+    ours, others = confidence(model, inside), confidence(model, outside)
     answered = ours >= threshold
     found = np.array([retrieved.found() for retrieved in inside])
     figures = {
@@ -251,10 +240,10 @@ def _separation(
 
 
 def _adversarial(model: Logistic, threshold: float, cases: Cases) -> dict[str, float]:
-    confidence = _confidence(model, cases.adversarial)
+    scores = confidence(model, cases.adversarial)
     return {
-        "auroc_adversarial": round(auroc(_confidence(model, cases.whole), confidence), 4),
-        "adversarial_declined": round(float((confidence < threshold).mean()), 4),
+        "auroc_adversarial": round(auroc(confidence(model, cases.whole), scores), 4),
+        "adversarial_declined": round(float((scores < threshold).mean()), 4),
     }
 
 
@@ -262,20 +251,21 @@ def _phrased(
     model: Logistic, threshold: float, phrased: Mapping[str, list[Retrieved]]
 ) -> dict[str, dict[str, float]]:
     """Returns how far the confidence moves from that of the question as it is."""
-    plain = _confidence(model, phrased["as it is"])
+    plain = confidence(model, phrased["as it is"])
     figures: dict[str, dict[str, float]] = {}
     for name, asked in phrased.items():
-        confidence = _confidence(model, asked)
+        scores = confidence(model, asked)
         figures[name] = {
-            "median_change": round(float(np.median(np.abs(confidence - plain))), 4),
-            "answered": round(float((confidence >= threshold).mean()), 4),
+            "median_change": round(float(np.median(np.abs(scores - plain))), 4),
+            "answered": round(float((scores >= threshold).mean()), 4),
             "gold_in_quotes": round(float(np.mean([a.found() for a in asked])), 4),
         }
     return figures
 
 
-def _aurocs(model: Logistic, cases: Cases) -> dict[str, float]:
+def _aurocs(model: Logistic, cases: Cases, near: Near) -> dict[str, float]:
     return {
+        **{f"auroc_near_{k}": v["auroc"] for k, v in near_figures(model, 0, near).items()},
         "auroc_outside": _separation(model, 0, cases.inside, cases.outside)["auroc_outside"],
         "auroc_adversarial": _adversarial(model, 0, cases)["auroc_adversarial"],
     }
@@ -300,17 +290,6 @@ def _summary(articles: Sequence[str], cases: Cases) -> dict[str, Any]:
         "answerable": len(cases.whole),
         "adversarial": len(cases.adversarial),
     }
-
-
-def _confidence(model: Logistic, retrieved: Iterable[Retrieved]) -> Floats:
-    return model.probability(_features(retrieved))
-
-
-def _features(retrieved: Iterable[Retrieved]) -> Floats:
-    """Returns float64[n, features]; questions without evidence have the worst possible features."""
-    nothing = Features(sentence=0.0, coverage=0.0, name_missing=1.0)
-    each = [a.evidence.features if a.evidence else nothing for a in retrieved]
-    return np.array([list(asdict(features).values()) for features in each])
 
 
 def _sampled(corpus: Corpus, every: int) -> Corpus:
