@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from eval.calibration.best_quote import confidence
 from eval.calibration.confidence import RESAMPLES, Logistic, Names, auroc, auroc_interval
 from eval.calibration.evidence_runs import EvidenceRunner, Retrieved
 from eval.datasets.corpus import read_corpus
-from rag.types import Floats
 
 NEAR_MISSES = Path("examples/near-misses")
 """Sets: `fit`, and `test` with other documents."""
@@ -74,7 +74,7 @@ def _documents(answers: Iterable[Retrieved]) -> Names:
     return np.array([answer.question.meta["domain"] for answer in answers])
 
 
-def _share_interval(yes: Floats, groups: Names) -> list[float]:
+def _share_interval(yes: npt.NDArray[np.bool_], groups: Names) -> list[float]:
     """Returns the 95 % percentile interval of a share, with whole groups drawn."""
     _, group = np.unique(groups, return_inverse=True)
     asked, counted = np.bincount(group), np.bincount(group, weights=yes)

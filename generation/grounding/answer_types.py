@@ -122,8 +122,13 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
 _ASKING = [(name, re.compile(rf"\b(?:{asking})\b", re.IGNORECASE)) for name, asking, _ in _KINDS]
 _HOLDING = {name: re.compile(holding, re.IGNORECASE) for name, _, holding in _KINDS}
 
+_NO_FIRST_NAME = (
+    r"(?!(?:The|An?|In|On|At|For|From|To|By|This|All|Each|Every|Der|Die|Das|Den|Dem|Des|Ein\w*|Im|Am|"
+    r"Zum|Zur|Beim?|Vo[nmr]|Nach|Mit|Für|Auf|Aus|Um|Zu|Alle\w*|Jede\w*|Diese\w*|Seine?\w?|Ihre?\w?)\b)"
+)
 _FULL_NAME = re.compile(
-    r"\b(?:(?:Dr|Prof|Mr|Mrs|Ms|Herrn?|Frau|Sir|Professor|Captain|King|Queen|Graf|Fürst|König)\.? |"
+    rf"\b{_NO_FIRST_NAME}(?:(?:Dr|Prof|Mr|Mrs|Ms|Herrn?|Frau|Sir|Professor|Captain|King|Queen|"
+    r"Graf|Fürst|König)\.? |"
     r"[A-ZÄÖÜ][\w'’]+(?: [A-Z]\.| von| van| de| di)? )[A-ZÄÖÜ][\w'’]+"
 )
 _NAME_INSIDE = re.compile(r"(?<=[\w,;:)] )[A-ZÄÖÜ][\w'’]+")
