@@ -36,6 +36,10 @@ KEPT = 0.96
 The shares of other questions that it declines are measured, not chosen.
 """
 
+INSIDE_WEIGHT, OUTSIDE_WEIGHT = 2, 4
+"""Weights in fitting of the questions with and without their article; other questions have 1. With
+equal weights the AUROC between those two falls by 0.01, and that of near misses rises."""
+
 LANGUAGES = ("en", "de", "es", "zh")
 PHRASED = 100
 """Questions that are put in every way."""
@@ -94,8 +98,8 @@ async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[
         phrased = await _run_phrased(runner, [a.question for a in rest.whole])
         near = [await run_near(runner, NEAR_MISSES / part) for part in ("fit", "test")]
     groups = Groups(
-        inside=[fitted.inside, near[0].answerable],
-        outside=[fitted.outside, fitted.adversarial, near[0].misses],
+        inside=[fitted.inside] * INSIDE_WEIGHT + [near[0].answerable],
+        outside=[fitted.outside] * OUTSIDE_WEIGHT + [fitted.adversarial, near[0].misses],
     )
     model = fit(groups)  # 2.
     threshold = float(np.quantile(confidence(model, fitted.inside), 1 - KEPT))  # 3.
