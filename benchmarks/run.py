@@ -46,6 +46,7 @@ LONG = (
     "graph",
     "idf",
     "leaks",
+    "model_steps",
     "power",
     "qdrant",
     "ranks",

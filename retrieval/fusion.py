@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -42,26 +43,44 @@ def rrf(
     Returns:
         Best first, ties by chunk id; the order of `lists` makes no difference.
     """
-    scores: dict[str, float] = {}
-    ranks: dict[str, dict[str, int]] = {}
+    negated: dict[str, float] = {}  # so that best first is the order of tuples
     for name in sorted(lists):  # sums of floats depend on their order
         weight = (weights or {}).get(name, 1.0)
         for rank, chunk_id in enumerate(lists[name], start=1):
-            scores[chunk_id] = scores.get(chunk_id, 0.0) + weight / (k + rank)
-    for name, ids in lists.items():
-        for rank, chunk_id in enumerate(ids, start=1):
-            ranks.setdefault(chunk_id, {})[name] = rank
-    best = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))[:limit]
-    return [Fused(i, scores[i], ranks[i]) for i in best]
+            negated[chunk_id] = negated.get(chunk_id, 0.0) - weight / (k + rank)
+    best = sorted(zip(negated.values(), negated, strict=True))[:limit]
+    ranks = ranks_in(lists, [chunk_id for _, chunk_id in best])
+    return [Fused(i, -score, own) for (score, i), own in zip(best, ranks, strict=True)]
+
+
+def ranks_in(
+    lists: Mapping[str, Sequence[str]], chunk_ids: Sequence[str]
+) -> list[Mapping[str, int]]:
+    """Returns the ranks (from 1) of each of these chunks, by the name of the list that has it."""
+    places = {
+        name: {chunk_id: rank for rank, chunk_id in enumerate(ids, start=1)}
+        for name, ids in lists.items()
+    }
+    return [
+        {name: ranks[chunk_id] for name, ranks in places.items() if chunk_id in ranks}
+        for chunk_id in chunk_ids
+    ]
+
+
+def ids_of(lists: Lists) -> dict[str, list[str]]:
+    """Returns the chunk ids of each list, in its order."""
+    return {name: [match.chunk_id for match in matches] for name, matches in lists.items()}
 
 
 def standard(values: Float32Array, among: Float32Array | None = None) -> Float32Array:
     """Returns values as standard deviations from the mean (`among`'s, if given); 0 if all equal."""
     reference = values if among is None else among
-    spread = float(reference.std())
+    mean = reference.sum() / np.float32(len(reference))
+    apart = reference - mean
+    spread = math.sqrt((apart * apart).sum() / np.float32(len(reference)))
     if spread < 1e-6:  # noqa: PLR2004 - what rounding leaves of equal float32 scores
         return np.zeros_like(values)
-    result: Float32Array = ((values - reference.mean()) / spread).astype(np.float32)
+    result: Float32Array = ((values - mean) / spread).astype(np.float32)
     return result
 
 
@@ -77,7 +96,7 @@ def summed(
     total = np.zeros(len(ids), np.float32)
     for name, matches in lists.items():
         if matches:
-            scores = {match.chunk_id: match.score for match in matches}
+            scores = dict(matches)
             lowest = min(scores.values())
             own = standard(np.array([scores.get(i, lowest) for i in ids], np.float32))
             total += np.float32((weights or {}).get(name, 1.0)) * own
@@ -93,8 +112,7 @@ class Fusion:
 
     def fuse(self, lists: Lists, limit: int | None) -> list[Fused]:
         """Returns the best of the lists by RRF, at most `limit`; None: all."""
-        ids = {name: [match.chunk_id for match in matches] for name, matches in lists.items()}
-        return rrf(ids, k=self.k, weights=self.weights, limit=limit)
+        return rrf(ids_of(lists), k=self.k, weights=self.weights, limit=limit)
 
     def scores(self, lists: Lists, ids: Sequence[str]) -> Float32Array:
         """Returns float32[ids]: the legs' scores of chunks by their weights; see `summed`."""

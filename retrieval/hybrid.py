@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from rag.protocols import Embedder, SparseEncoder, StoredIndex
 from rag.telemetry.trace import Trace
 from rag.text.quoted import quoted_last
-from rag.types import Hit, Leg, Query, Retrieved, Scope, Source
+from rag.types import Float32Array, Hit, Leg, Query, Retrieved, Scope, Source
 from retrieval.exact_matches import exact_first
 from retrieval.fusion import RRF_K, Fused, Fusion, Lists
 from retrieval.mmr import mmr, widened
 from retrieval.query_encoder import EMBED_SECONDS, QueryEncoder
-from retrieval.relevance_feedback import extend
+from retrieval.relevance_feedback import Feedback
 from retrieval.reranking import Reranking
 
 
@@ -73,6 +73,7 @@ class HybridRetriever:
         self._index = index
         self._fusion = Fusion(k=rrf_k, weights=weights)
         self._reranking = reranking
+        self._feedback = Feedback(encoder)
         self._diversity = diversity
 
     async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
@@ -128,16 +129,18 @@ class HybridRetriever:
         if judged is None:
             plain = await self._fetch(query.scope, fused[: query.top_k], "fused", trace)
             return replace(plain, degraded=degraded)
+        vectors: dict[str, Float32Array] = {}
         if reranking.feedback:  # 3.
             scores = reranking.feedback_scores(lists, judged, self._fusion)
             vectors = await self._index.vectors(query.scope, [chunk.id for chunk in chunks])
-            legs = extend(candidates.legs, chunks, scores, vectors, self._encoder)
+            legs = self._feedback.extend(candidates.legs, chunks, scores, vectors)
             lists = await self._search(query.scope, legs, trace)
         with trace.span("fuse"):  # 4.
             pool = reranking.pool(lists, judged, self._fusion, query.top_k)
-            smooth = reranking.smooths(lists)
-            vectors = await self._index.vectors(query.scope, pool) if smooth else {}
-            best = reranking.order(pool, lists, judged, self._fusion, vectors)[: query.top_k]
+            if reranking.smooths(lists):
+                unread = [chunk_id for chunk_id in pool if chunk_id not in vectors]
+                vectors |= await self._index.vectors(query.scope, unread)
+            best = reranking.order(pool, lists, judged, self._fusion, vectors, limit=query.top_k)
         ranked = await self._fetch(query.scope, best, "reranked", trace)
         return replace(ranked, complete=read.complete and ranked.complete)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -16,10 +15,13 @@ import numpy as np
 from rag.protocols import SparseEncoder
 from rag.types import Float32Array
 from retrieval.bm25 import K1
+from retrieval.memo import TextMemo
+from retrieval.word_terms import word_terms
 
 WINDOW = 8
 """Words of a window, as in the paper."""
-CACHED_WORDS = 50_000
+KEPT_PASSAGES = 2_000
+"""Passages whose words' terms are kept: 5 MB if passages have 2,000 characters."""
 _WORD = re.compile(r"\w+")
 
 Places = dict[int, list[int]]
@@ -30,8 +32,8 @@ class Proximity:
     """Scores passages by the pairs of neighbouring question words that are near each other."""
 
     def __init__(self, encoder: SparseEncoder) -> None:
-        self._encoder = encoder
-        self._terms = lru_cache(CACHED_WORDS)(self._terms_of)
+        self._terms = word_terms(encoder)
+        self._passages = TextMemo(self._words, most=KEPT_PASSAGES)
 
     def scores(self, question: str, passages: Sequence[str]) -> Float32Array:
         """Returns float32[passages]: Σ over pairs of n (k1 + 1) / (n + k1), n times near.
@@ -42,29 +44,28 @@ class Proximity:
         words = [terms[0] for terms in self._words(question) if len(terms) == 1]
         pairs = [(a, b) for a, b in pairwise(words) if a != b]
         asked = frozenset(words)
-        scores = np.zeros(len(passages), np.float32)
-        for i, passage in enumerate(passages if pairs else ()):
-            places = self._places(passage, asked)
-            near = np.array([_times_near(places, pair) for pair in pairs], np.float32)
-            scores[i] = (near * (K1 + 1) / (near + K1)).sum()
+        if not pairs or not passages:
+            return np.zeros(len(passages), np.float32)
+        found = (self._places(passage, asked) for passage in passages)
+        near = np.array([[_times_near(places, *pair) for pair in pairs] for places in found])
+        near = near.astype(np.float32)
+        scores: Float32Array = (near * (K1 + 1) / (near + K1)).sum(axis=1)
         return scores
 
     def _places(self, text: str, asked: frozenset[int]) -> Places:
         places: Places = {}
-        for position, terms in enumerate(self._words(text)):
-            for term in terms:
-                if term in asked:
+        for position, terms in enumerate(self._passages.of(text)):
+            if not asked.isdisjoint(terms):
+                for term in asked.intersection(terms):
                     places.setdefault(term, []).append(position)
         return places
 
     def _words(self, text: str) -> list[tuple[int, ...]]:
-        return [self._terms(word) for word in _WORD.findall(text)]
-
-    def _terms_of(self, word: str) -> tuple[int, ...]:
-        (bag,) = self._encoder.encode([word])
-        return tuple(bag.indices.tolist())
+        terms = self._terms
+        return [terms[word] for word in _WORD.findall(text)]
 
 
-def _times_near(places: Places, pair: tuple[int, int]) -> int:
-    first, second = (places.get(term, []) for term in pair)
-    return sum(abs(a - b) < WINDOW for a in first for b in second)
+def _times_near(places: Places, first: int, second: int) -> int:
+    if first not in places or second not in places:
+        return 0
+    return sum(abs(a - b) < WINDOW for a in places[first] for b in places[second])

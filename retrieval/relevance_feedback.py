@@ -17,6 +17,7 @@ from rag.protocols import SparseEncoder
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Leg, SparseVector
 from retrieval.bm25 import K1
+from retrieval.memo import TextMemo
 
 PASSAGES = 3
 """Number of passages taken as relevant."""
@@ -24,33 +25,45 @@ DENSE = 0.5
 """Length of the vector added to the question's vector, which has length 1."""
 SPARSE = 0.4
 """Weight of all added terms together; the question's own together have 1."""
+KEPT_PASSAGES = 2_000
+"""Passages whose terms are kept: 3 MB if passages have 2,000 characters."""
 TERMS = 10
 """Number of added terms, at most. These four were chosen on cranfield, squad2-dev-a and XQuAD; half
 or twice as much of any changes nDCG@10 by less than 0.006: docs/reranking.md."""
 
 
-def extend(
-    legs: Sequence[Leg],
-    chunks: Sequence[Chunk],
-    scores: Float32Array,
-    vectors: Mapping[str, Float32Array],
-    encoder: SparseEncoder,
-) -> list[Leg]:
-    """Returns the legs, moved towards the best chunks; unchanged if no chunk has a vector.
+class Feedback:
+    """Extends the legs of a search by the best passages that it found."""
 
-    Args:
-        legs: the legs that were searched.
-        chunks: the chunks to choose from.
-        scores: float32[chunks], higher is better.
-        vectors: float32[dim] of chunks, by id.
-        encoder: makes the terms that are added to the BM25 leg.
-    """
-    ids = [chunk.id for chunk in chunks]
-    best = [i for i in np.argsort(-scores, kind="stable") if ids[i] in vectors][:PASSAGES]
-    if not best:
-        return list(legs)
-    bags = encoder.encode([passage_text(chunks[i]) for i in best])
-    return expand(legs, scores[best], np.stack([vectors[ids[i]] for i in best]), bags)
+    def __init__(self, encoder: SparseEncoder) -> None:
+        """Takes the encoder that makes the terms that are added to the BM25 leg."""
+
+        def bag_of(text: str) -> SparseVector:
+            return encoder.encode([text])[0]
+
+        self._bags = TextMemo(bag_of, most=KEPT_PASSAGES)
+
+    def extend(
+        self,
+        legs: Sequence[Leg],
+        chunks: Sequence[Chunk],
+        scores: Float32Array,
+        vectors: Mapping[str, Float32Array],
+    ) -> list[Leg]:
+        """Returns the legs, moved towards the best chunks; unchanged if no chunk has a vector.
+
+        Args:
+            legs: the legs that were searched.
+            chunks: the chunks to choose from.
+            scores: float32[chunks], higher is better.
+            vectors: float32[dim] of chunks, by id.
+        """
+        ids = [chunk.id for chunk in chunks]
+        best = [i for i in np.argsort(-scores, kind="stable") if ids[i] in vectors][:PASSAGES]
+        if not best:
+            return list(legs)
+        bags = [self._bags.of(passage_text(chunks[i])) for i in best]
+        return expand(legs, scores[best], np.stack([vectors[ids[i]] for i in best]), bags)
 
 
 def expand(

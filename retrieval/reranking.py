@@ -14,7 +14,7 @@ from rag.protocols import Reranker
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Match, Query
-from retrieval.fusion import Fused, Fusion, Lists, standard
+from retrieval.fusion import Fused, Fusion, Lists, ids_of, ranks_in, standard
 from retrieval.proximity import Proximity
 from retrieval.smoothing import smoothed
 
@@ -146,8 +146,10 @@ class Reranking:
         judged: Judged,
         fusion: Fusion,
         vectors: Mapping[str, Float32Array],
+        *,
+        limit: int,
     ) -> list[Fused]:
-        """Returns chunks, best first, with their ranks in the legs and the reranker.
+        """Returns the best chunks, best first, with their ranks in the legs and the reranker.
 
         Args:
             pool: the ids of the chunks to order; "rrf" orders all of `lists`.
@@ -155,15 +157,16 @@ class Reranking:
             judged: the judged chunks.
             fusion: of the legs.
             vectors: float32[dim] of chunks, by id, by which scores are smoothed.
+            limit: number of chunks, at most.
         """
-        everything = fusion.fuse({**lists, RERANK: judged.matches()}, None)
+        everything = {**lists, RERANK: judged.matches()}
         if self._combine == "rrf":
-            return everything
+            return fusion.fuse(everything, limit)
         if self._combine == "replace":
             scores = judged.scores
         else:
             own = fusion.scores(lists, pool) + judged.of(pool, LAST_WEIGHT)
             scores = smoothed(own, pool, vectors)
-        ranks = {place.chunk_id: place.ranks for place in everything}
-        best = sorted(zip((-scores).tolist(), pool, strict=True))
-        return [Fused(chunk_id, -score, ranks[chunk_id]) for score, chunk_id in best]
+        best = sorted(zip((-scores).tolist(), pool, strict=True))[:limit]
+        ranks = ranks_in(ids_of(everything), [chunk_id for _, chunk_id in best])
+        return [Fused(i, -negated, own) for (negated, i), own in zip(best, ranks, strict=True)]

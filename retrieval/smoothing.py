@@ -35,10 +35,10 @@ def smoothed(
         return scores
     rows = np.stack([vectors[ids[place]] for place in places])
     likeness = np.maximum(rows @ rows.T, 0.0)
-    np.fill_diagonal(likeness, 0.0)
+    likeness.flat[:: len(places) + 1] = 0.0  # the diagonal: nobody is its own neighbour
     count = min(NEIGHBOURS, len(places) - 1)
     nearest = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
-    weights = np.take_along_axis(likeness, nearest, axis=1)
+    weights = likeness[np.arange(len(places))[:, None], nearest]
     sums = weights.sum(axis=1)
     own = scores[places]
     means = np.divide((weights * own[nearest]).sum(axis=1), sums, out=own.copy(), where=sums > 0)

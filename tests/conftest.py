@@ -20,7 +20,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # NumPy reads the limits as it is loaded.
 from rag.catalog.catalog import Catalog  # noqa: E402
-from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase  # noqa: E402
+from rag.catalog.database import Database, PostgresDatabase  # noqa: E402
+from rag.catalog.sqlite_database import SqliteDatabase  # noqa: E402
 from rag.process.imports import importing  # noqa: E402
 from rag.types import Scope  # noqa: E402
 from tests.fakes import in_memory  # noqa: E402

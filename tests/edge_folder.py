@@ -83,7 +83,7 @@ class Gate:
         self.opened = asyncio.Event()
         monkeypatch.setattr(edge_upkeep, "run_child", self.run)
 
-    async def run(self, source: Path, folder: Path, mean_length: float) -> None:
+    async def run(self, source: Path, folder: Path, mean_length: float, *, graph: bool) -> None:
         self.reached.set()
         await self.opened.wait()
-        await self._run(source, folder, mean_length)
+        await self._run(source, folder, mean_length, graph=graph)

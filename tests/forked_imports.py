@@ -8,7 +8,6 @@ limit_threads()
 gc.disable()  # as it would be needed for each process else: imports leave no garbage
 
 # ruff: noqa: E402, F401 - NumPy reads the limits as it is loaded
-import aiosqlite
 import alembic.command
 
 import generation.chat

@@ -36,7 +36,7 @@ from ingest.sources.files import Spool, TenantSpool, file_uri, submission_of
 from ingest.sources.originals import Originals, TenantOriginals
 from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import InputError, NotFoundError
 from rag.records import DocumentRecord, Submission
 from rag.text.passages import passage_text

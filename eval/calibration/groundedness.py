@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,24 +23,18 @@ from eval.calibration.plots import draw_roc
 from eval.datasets.claims import HARD, PARAGRAPH, SWAPPED, Claim, Kind, make_claims
 from eval.datasets.corpus import Corpus, Passage
 from generation.grounding.calibration import Regression
-from generation.grounding.groundedness import (
-    WEIGHTS,
-    Comparison,
-    GroundingModel,
-    ReadClaim,
-    ReadPassage,
-    compare,
-)
+from generation.grounding.comparison import FEATURES, ReadClaim, ReadPassage, compare
+from generation.grounding.groundedness import WEIGHTS, GroundingModel
 from rag.protocols import TokenEmbedder
 from rag.text.passages import passage_text
 from rag.types import Chunk, Floats
 from retrieval.embedders.embedder import BertEmbedder
 from retrieval.embedders.loading import minilm_folder
 
-FEATURES = tuple(field.name for field in fields(Comparison))
 RELEVANCE = ("likeness", "astray")
-AGREEMENT = FEATURES[1:]
-"""All but the likeness: claims that were changed are as similar to their paragraph as before."""
+RELATIONS = ("astray", "rivals", "number_rivals", "standing", "number_astray")
+DETAIL: tuple[Kind, ...] = ("number changed", "negation added", "negation left out")
+DETAILS = ("number_missing", "negated", "denied")
 AT_ONCE = 256
 """Texts passed to the encoder at once: it accepts at most 1,024."""
 GROUPS: Mapping[str, tuple[Kind, ...]] = {
@@ -50,10 +45,6 @@ GROUPS: Mapping[str, tuple[Kind, ...]] = {
 }
 """Kinds of claims that supported ones are compared with, by their name in figures."""
 DRAWN = (*PARAGRAPH, "number changed", "negation added", *SWAPPED)
-NOTHING = Comparison(
-    likeness=0.0, astray=0.0, together=0.0, number_missing=0.0, number_astray=0.0, negated=0.0
-)
-"""The comparison for a claim or a passage without words: the least similar one possible."""
 
 Record = dict[str, Any]
 
@@ -62,7 +53,7 @@ Record = dict[str, Any]
 class Compared:
     """Claims compared with their passages.
 
-    `features` are float64[claims, features] in the order of `Comparison`.
+    `features` are float64[claims, features] in the order of `FEATURES`.
     """
 
     claims: Sequence[Claim]
@@ -104,18 +95,13 @@ async def fit(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[str, F
     finally:
         embedder.close()
     fitted, rest = (ours.about(articles) for articles in halves(ours.claims))
-    supported = fitted.where("supported")
-    model = GroundingModel(  # 2.
-        relevance=_regression(RELEVANCE, supported, fitted.where(*PARAGRAPH)),
-        agreement=_regression(AGREEMENT, supported, fitted.where(*HARD)),
-    )
+    model = _model(fitted)  # 2.
     scores = {  # 3.
         name: _scores(model, rest.where(*kinds))
         for name, kinds in {"supported": ("supported",), **GROUPS}.items()
     }
     record = {
-        "relevance": asdict(model.relevance),
-        "agreement": asdict(model.agreement),
+        **asdict(model),
         "fitted_on": {"data": corpus.name, **_summary(fitted)},
         "measured_on": {"data": corpus.name, **_summary(rest)},
         "auroc": _aurocs(model, rest),
@@ -123,11 +109,10 @@ async def fit(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[str, F
         "half_or_more": {
             name: round(float((of >= 1 / 2).mean()), 4) for name, of in scores.items()
         },
+        "five_percent": _at_five_percent(scores),
         "auroc_where_fitted": _aurocs(model, fitted),
         "elsewhere": {"data": elsewhere.name, **_summary(others), "auroc": _aurocs(model, others)},
-        "without_feature": {
-            name: _aurocs(_without(name, model, fitted), rest) for name in AGREEMENT
-        },
+        "without_feature": {name: _aurocs(_model(fitted, without=name), rest) for name in FEATURES},
     }
     return record, scores
 
@@ -181,32 +166,53 @@ async def _compare(corpus: Corpus, claims: Sequence[Claim], embedder: TokenEmbed
         claim_vectors = await embedder.embed_tokens([claim.text for claim in some], kind="query")
         for claim, tokens in zip(some, claim_vectors, strict=True):
             found = compare(ReadClaim(claim.text, tokens), passages[claim.passage])
-            rows.append(list(asdict(found or NOTHING).values()))
+            rows.append([getattr(found, name) if found else 0.0 for name in FEATURES])
     return Compared(claims=claims, features=np.array(rows))
 
 
-def _regression(names: Sequence[str], supported: Floats, unsupported: Floats) -> Regression:
-    """Fits a regression that separates the two by these features; both have the same weight."""
+def _model(fitted: Compared, *, without: str = "") -> GroundingModel:
+    """Fits each regression to the claims that it has to distinguish, without one feature.
+
+    In the mixture half of the passages are a claim's own paragraph. Of the claims beside their own
+    half are supported, a quarter have another answer, a quarter another number or negation.
+    """
+    supported = fitted.where("supported")
+
+    def regression(names: Sequence[str], kinds: Sequence[Kind], *, odds: float) -> Regression:
+        kept = [name for name in names if name != without]
+        return _regression(kept, supported, fitted.where(*kinds), odds=odds)
+
+    return GroundingModel(
+        relevance=regression(RELEVANCE, PARAGRAPH, odds=1),
+        relations=regression(RELATIONS, SWAPPED, odds=2),
+        details=regression(DETAILS, DETAIL, odds=2),
+    )
+
+
+def _regression(
+    names: Sequence[str], supported: Floats, unsupported: Floats, *, odds: float
+) -> Regression:
+    """Fits a regression that separates the two by these features; the first weigh `odds` to 1."""
     columns = [FEATURES.index(name) for name in names]
     x = np.concatenate([supported, unsupported])[:, columns]
     sizes = [len(supported), len(unsupported)]
     fitted = fit_logistic(
-        x, np.repeat([1.0, 0.0], sizes), np.repeat([1 / size for size in sizes], sizes)
+        x, np.repeat([1.0, 0.0], sizes), np.repeat([odds / sizes[0], 1 / sizes[1]], sizes)
     )
     weights = dict(zip(names, fitted.weights.tolist(), strict=True))
     return Regression(intercept=fitted.intercept, coefficients=weights)
 
 
-def _without(name: str, model: GroundingModel, fitted: Compared) -> GroundingModel:
-    """Returns the model with an agreement fitted without one feature."""
-    names = [other for other in AGREEMENT if other != name]
-    agreement = _regression(names, fitted.where("supported"), fitted.where(*HARD))
-    return replace(model, agreement=agreement)
-
-
 def _scores(model: GroundingModel, features: Floats) -> Floats:
-    rows = (Comparison(**dict(zip(FEATURES, row, strict=True))) for row in features.tolist())
+    rows = (SimpleNamespace(**dict(zip(FEATURES, row, strict=True))) for row in features.tolist())
     return np.array([model.probability(row) for row in rows])
+
+
+def _at_five_percent(scores: Mapping[str, Floats]) -> Record:
+    """Returns the score that 5 % of supported claims are below, and the others that are not."""
+    threshold = float(np.quantile(scores["supported"], 0.05))
+    above = {name: round(float((of >= threshold).mean()), 4) for name, of in scores.items()}
+    return {"threshold": round(threshold, 4), "above": above}
 
 
 def _aurocs(model: GroundingModel, compared: Compared) -> dict[str, float]:

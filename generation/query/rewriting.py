@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from generation.query.short_completion import SECONDS, write
+from rag.errors import UpstreamError
 from rag.protocols import ChatModel
 from rag.telemetry.trace import Trace
 from rag.text.tags import escape_tags, tag_pattern
@@ -50,7 +51,7 @@ class QuestionRewriter:
     async def rewrite(self, question: str, history: Sequence[Message], trace: Trace) -> Rewritten:
         """Returns the question on one line, with what it refers to in `history` (oldest first).
 
-        If the model fails the question is unchanged, and `degraded` says so.
+        If the model fails, or repeats turns, the question is unchanged, and `degraded` says so.
         """
         with trace.span("rewrite", "generation") as span:
             written = await write(
@@ -62,8 +63,11 @@ class QuestionRewriter:
                 max_tokens=MAX_TOKENS,
                 seconds=self._seconds,
             )
-            if written.error:
-                degraded = (trace.degrade("rewrite", written.error),)
+            error = written.error
+            if error is None and _TAGS.search(written.text):
+                error = UpstreamError(f"{self._model.name} repeated the conversation.")
+            if error:
+                degraded = (trace.degrade("rewrite", error),)
                 return Rewritten(question=question, usage=written.usage, degraded=degraded)
         return Rewritten(question=" ".join(written.text.split()), usage=written.usage)
 

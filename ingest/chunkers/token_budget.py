@@ -25,6 +25,7 @@ WINDOW_CHARS = 1 << 17
 cutting a text takes a hundred times its memory, and other threads wait while one regular expression
 runs."""
 _WORD = re.compile(r"\S{1,64}")
+_WORD_END = re.compile(r"[0-9A-Za-z](?=\s)")
 _LINE = re.compile(r"\S.*")
 _STRETCH = re.compile(r"\S.*(?:\n[^\S\n]*\S.*)*")
 # Counts of these distinguish tokenizers.
@@ -44,11 +45,6 @@ class Piece(NamedTuple):
     run: int = 0
     cost: int = -1
 
-    @property
-    def least_cost(self) -> int:
-        """The least cost in tokens, from the length alone."""
-        return (self.end - self.start) // _LONGEST_TOKEN
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -67,22 +63,21 @@ class Budget:
         """Yields the pieces with their cost, at least 1; pieces that have a cost are unchanged.
 
         Some thousand pieces are counted in one call, equal ones once: half of the words of a wide
-        table are separators. A piece that is over the budget by its length alone is not counted.
+        table are separators. A piece that is over the budget by its length, or by the number of its
+        words, is not counted, for it will be divided: its cost is the least that it can be.
         """
         for batch in _batches(pieces):
             texts = {
-                piece.start: text[piece.start : piece.end]
-                for piece in batch
-                if piece.cost < 0 and piece.least_cost <= self.max_tokens
+                piece.start: text[piece.start : piece.end] for piece in batch if piece.cost < 0
             }
-            distinct = list(dict.fromkeys(texts.values()))
-            counts = self.count_tokens(distinct) if distinct else []
-            costs = dict(zip(distinct, counts, strict=True))
+            costs = {part: _least_cost(part) for part in texts.values()}
+            open_ = [part for part, cost in costs.items() if cost <= self.max_tokens]
+            counts = self.count_tokens(open_) if open_ else []
+            costs |= zip(open_, map(max, counts, map(costs.__getitem__, open_)), strict=True)
             for piece in batch:
                 start, end, by_lines, run, cost = piece
                 if cost < 0:
-                    cost = max(1, piece.least_cost, costs.get(texts.get(start, ""), 1))
-                    piece = Piece(start, end, by_lines, run, cost)  # noqa: PLW2901 - measured
+                    piece = Piece(start, end, by_lines, run, costs[texts[start]])  # noqa: PLW2901
                 yield piece
 
     def divide(self, text: str, pieces: Iterable[Piece], cut: Cut) -> Iterator[Piece]:
@@ -139,6 +134,12 @@ def windows(start: int, end: int, text: str) -> Iterator[Span]:
         yield start, cut
         start = cut
     yield start, end
+
+
+def _least_cost(text: str) -> int:
+    """Returns the least number of tokens: a word that ends in a letter or digit is at least one."""
+    by_length = len(text) // _LONGEST_TOKEN
+    return max(1, by_length, len(_WORD_END.findall(text)))
 
 
 def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -18,13 +18,10 @@ import rag
 from rag.api import openapi, problems
 from rag.api.auditing import Auditing
 from rag.api.browsers import OwnHosts, OwnOrigins
-from rag.api.clients import dify, ollama, rerankers
 from rag.api.deps import Running
 from rag.api.docs_pages import add_pages
 from rag.api.gate import Gate
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
-from rag.api.openai.routes import router as openai_router
-from rag.api.routes import collections, documents, feedback, health, jobs, keys, questions, usage
 from rag.build.service import Service
 from rag.build.storage import Storage
 from rag.errors import RagError, StorageError
@@ -114,11 +111,13 @@ def app_without_lifespan(
     *,
     hosts: Sequence[str] = ("*",),
     caller: Principal | None = None,
+    routers: Sequence[APIRouter] | None = None,
 ) -> FastAPI:
     """Builds the app over a service that may be open already; the CLI runs one in its own process.
 
     `hosts` are its names besides those of loopback; `*` allows any: no browser reaches the app.
     `caller` sends all requests; with None, each is authenticated if the gateway is switched on.
+    `routers` have the routes; with None, the app has all.
     """
     app = _App(
         title="Plumbline",
@@ -130,12 +129,8 @@ def app_without_lifespan(
     )
     add_pages(app)
     app.state.running, app.state.settings = running, settings
-    for routes in (questions, feedback, documents, collections, jobs, keys, usage):
-        app.include_router(routes.router)
-    app.include_router(openai_router)
-    for routes in (rerankers, dify, ollama):
-        app.include_router(routes.router)
-    app.include_router(health.router)
+    for router in _all_routers() if routers is None else routers:
+        app.include_router(router)
     if caller is None and not settings.gateway.enabled:
         caller = Principal()
     app.add_middleware(BodyLimit, limits=settings.limits)
@@ -149,6 +144,25 @@ def app_without_lifespan(
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
     problems.install(app)
     return app
+
+
+def _all_routers() -> list[APIRouter]:
+    # Imported here: a command that asks a question in its own process needs one of them.
+    from rag.api.clients import dify, ollama, rerankers
+    from rag.api.openai import routes as openai
+    from rag.api.routes import (
+        collections,
+        documents,
+        feedback,
+        health,
+        jobs,
+        keys,
+        questions,
+        usage,
+    )
+
+    own = (questions, feedback, documents, collections, jobs, keys, usage)
+    return [module.router for module in (*own, openai, rerankers, dify, ollama, health)]
 
 
 def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase
+from rag.catalog.database import Database, PostgresDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import ConfigError, NotFoundError
 from rag.process.extras import needing
 from rag.process.folder_lock import own

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import count
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.acls import write_readers
 from rag.catalog.database import Database
@@ -28,9 +27,9 @@ class Accepting:
             index_elements=key_columns(documents), set_=again | sent
         )
 
-    async def add(
+    def add(
         self,
-        db: AsyncConnection,
+        db: sa.Connection,
         scope: Scope,
         job_id: str,
         submissions: Sequence[Submission],
@@ -44,7 +43,7 @@ class Accepting:
         """
         if not submissions:
             return
-        now, turns = utc_now(), count(await next_turn(db, scope.tenant, bulk=bulk))
+        now, turns = utc_now(), count(next_turn(db, scope.tenant, bulk=bulk))
         stamp = {**scope_row(scope), "state": "pending", "updated_at": now}
         listed: list[dict[str, object]] = [
             stamp
@@ -74,17 +73,17 @@ class Accepting:
             }
             for each in submissions
         ]
-        await db.execute(self._list, listed)
-        await _write_readers(db, scope, [each.document_id for each in submissions if each.acl])
-        await db.execute(tasks.insert(), queued)
+        db.execute(self._list, listed)
+        _write_readers(db, scope, [each.document_id for each in submissions if each.acl])
+        db.execute(tasks.insert(), queued)
 
 
-async def _write_readers(db: AsyncConnection, scope: Scope, document_ids: Sequence[str]) -> None:
+def _write_readers(db: sa.Connection, scope: Scope, document_ids: Sequence[str]) -> None:
     """Writes the readers of documents that were sent with an ACL.
 
     A document that was there before keeps its ACL until its new content is stored.
     """
     if document_ids:
         theirs = in_scope(scope, documents) & documents.c.id.in_(document_ids)
-        rows = await db.execute(sa.select(documents.c.id, documents.c.acl).where(theirs))
-        await write_readers(db, scope, {row.id: acl_of(row.acl) for row in rows})
+        rows = db.execute(sa.select(documents.c.id, documents.c.acl).where(theirs))
+        write_readers(db, scope, {row.id: acl_of(row.acl) for row in rows})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.database import Database
 from rag.catalog.sql import (
@@ -31,8 +30,7 @@ class Acls:
 
     async def set(self, scope: Scope, document_id: str, acl: Readers | None) -> None:
         """Replaces the ACL of a document; with None, it follows the collection's default."""
-        async with self._db.write() as db:
-            await write_acl(db, scope, {document_id: acl})
+        await self._db.change(write_acl, scope, {document_id: acl})
 
     async def default(self, scope: Scope) -> Readers:
         """Returns the ACL of the collection's documents that have none of their own."""
@@ -47,27 +45,25 @@ class Acls:
             await db.execute(mine.values(acl=acl_text(acl)))
 
 
-async def write_acl(db: AsyncConnection, scope: Scope, acls: Mapping[str, Readers | None]) -> None:
+def write_acl(db: sa.Connection, scope: Scope, acls: Mapping[str, Readers | None]) -> None:
     """Writes the ACLs of documents, by their ids, as part of a transaction."""
     for document_id, acl in acls.items():
         its = documents.update().where(of_document(scope, document_id, documents))
-        await db.execute(its.values(acl=acl_text(acl)))
-    await write_readers(db, scope, acls)
+        db.execute(its.values(acl=acl_text(acl)))
+    write_readers(db, scope, acls)
 
 
-async def write_readers(
-    db: AsyncConnection, scope: Scope, acls: Mapping[str, Readers | None]
-) -> None:
+def write_readers(db: sa.Connection, scope: Scope, acls: Mapping[str, Readers | None]) -> None:
     """Replaces the rows of documents' readers, as part of a transaction."""
     theirs = in_scope(scope, document_readers) & document_readers.c.document_id.in_(list(acls))
-    await db.execute(document_readers.delete().where(theirs))
+    db.execute(document_readers.delete().where(theirs))
     rows = [
         scope_row(scope) | {"document_id": document_id, "reader": word}
         for document_id, acl in acls.items()
         for word in acl or ()
     ]
     if rows:
-        await db.execute(document_readers.insert(), rows)
+        db.execute(document_readers.insert(), rows)
 
 
 def default_of(text: str | None) -> Readers:

@@ -49,7 +49,7 @@ class Answers:
         query = query.order_by(answers.c.claimed_at.nulls_first(), answers.c.at)
         query = query.limit(limit).with_for_update(skip_locked=True)
         async with self._db.write() as db:
-            ids = list(await db.scalars(query))
+            ids = list((await db.execute(query)).scalars())
             given = answers.update().where(answers.c.id.in_(ids))
             await db.execute(given.values(claimed_at=now))
         return ids

@@ -16,9 +16,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rag.catalog.database import Database
+from rag.catalog.database import Database, Transaction
 from rag.catalog.tables import audit, audit_heads
 from rag.records import AuditEntry, AuditHead, AuditRow
 
@@ -62,16 +61,16 @@ class Audit:
                 head = await self._head(db, tenant)
                 theirs = {row.id: row for row in rows if row.tenant == tenant}
                 known = sa.select(audit.c.id).where(audit.c.id.in_(list(theirs)))
-                for id_ in await db.scalars(known):
+                for id_ in (await db.execute(known)).scalars():
                     del theirs[id_]
                 await self._append(db, head, list(theirs.values()))
 
-    async def _head(self, db: AsyncConnection, tenant: str) -> AuditHead:
+    async def _head(self, db: Transaction, tenant: str) -> AuditHead:
         """Locks a chain, and returns its last row."""
         new = {"tenant": tenant, "number": 0, "hash": ORIGIN}
         return AuditHead(*(await db.execute(self._lock, new)).one())
 
-    async def _append(self, db: AsyncConnection, head: AuditHead, rows: Sequence[AuditRow]) -> None:
+    async def _append(self, db: Transaction, head: AuditHead, rows: Sequence[AuditRow]) -> None:
         if not rows:
             return
         number, last, linked = head.number, head.hash, []
@@ -164,15 +163,15 @@ class Audit:
         kept = sa.select(sa.func.min(audit.c.number)).where(_of(tenant), audit.c.at_ms >= before_ms)
         async with self._db.write() as db:
             head = await self._head(db, tenant)
-            first = await db.scalar(kept)
+            first = (await db.execute(kept)).scalar()
             last = head.number if first is None else first - 1
             old = sa.and_(_of(tenant), audit.c.number <= last)
             removed = sa.select(sa.func.count()).where(old, audit.c.action != CHECKPOINT)
-            count = await db.scalar(removed) or 0
+            count = (await db.execute(removed)).scalar() or 0
             if not count:  # a checkpoint alone is not replaced by another
                 return 0
             mine = sa.select(audit.c.hash).where(_of(tenant), audit.c.number == last)
-            of_last = {"object": str(last), "detail": await db.scalar(mine)}
+            of_last = {"object": str(last), "detail": (await db.execute(mine)).scalar()}
             named = {"tenant": tenant, "action": CHECKPOINT}
             checkpoint = AuditRow(**asdict(note) | named | of_last)
             await self._append(db, head, [checkpoint])

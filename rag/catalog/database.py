@@ -1,4 +1,4 @@
-"""The catalog's database: SQLite in the data folder, or PostgreSQL for many processes."""
+"""The catalog's database: rows, transactions and locks; on PostgreSQL, for many processes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from rag.catalog.advisory_locks import POLL_SECONDS, AdvisoryLocks
@@ -25,6 +24,8 @@ from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamE
 from rag.privacy.redaction import masked, scrubbed
 from rag.process.extras import needing
 
+P = ParamSpec("P")
+T = TypeVar("T")
 HEAD = "0020"
 """The newest migration in `rag.catalog.migrations`."""
 MIGRATIONS = "rag.catalog:migrations"
@@ -33,7 +34,20 @@ _POOL = 10
 _IDLE_SECONDS = 0.2
 """Seconds of idle time before a connection is checked: no server restarts in less."""
 _USED = "used"
-_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON")
+
+
+class Transaction(Protocol):
+    """Runs the statements of a transaction, as SQLAlchemy's `AsyncConnection` does."""
+
+    async def execute(
+        self, statement: sa.Executable, parameters: Any = None, /
+    ) -> sa.CursorResult[*tuple[Any, ...]]:
+        """Runs a statement; returns its result."""
+
+    async def run_sync(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *arg: P.args, **kw: P.kwargs
+    ) -> T:
+        """Calls `fn` with the transaction: the cheapest way to run several statements."""
 
 
 class Database(ABC):
@@ -46,8 +60,7 @@ class Database(ABC):
     vendor: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
     """Exceptions that the driver may raise."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self) -> None:
         self._locks: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
 
     async def open(self) -> None:
@@ -55,9 +68,9 @@ class Database(ABC):
         async with self.write() as db:
             await self._migrate(db)
 
+    @abstractmethod
     async def close(self) -> None:
         """Closes every connection."""
-        await self._engine.dispose()
 
     async def rows(
         self, query: sa.Executable, values: Mapping[str, Any] | None = None
@@ -71,15 +84,21 @@ class Database(ABC):
         with self._errors():
             return await self._read(query, values)
 
+    @abstractmethod
     async def _read(
         self, query: sa.Executable, values: Mapping[str, Any] | None
-    ) -> Sequence[sa.RowMapping]:
-        async with self._engine.connect() as db:
-            return (await db.execute(query, values)).mappings().all()
+    ) -> Sequence[sa.RowMapping]: ...
 
     @abstractmethod
-    def write(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
+    def write(self) -> contextlib.AbstractAsyncContextManager[Transaction]:
         """Opens a transaction, committed at the end of the block. Raises as `rows` does."""
+
+    async def change(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *arg: P.args, **kw: P.kwargs
+    ) -> T:
+        """Calls `fn` with a transaction, committed if it returns. Raises as `rows` does."""
+        async with self.write() as db:
+            return await db.run_sync(fn, *arg, **kw)
 
     @contextlib.asynccontextmanager
     async def alone(self, *key: Hashable, wait: bool = True) -> AsyncIterator[None]:
@@ -105,7 +124,7 @@ class Database(ABC):
         return True
 
     @abstractmethod
-    async def _migrate(self, db: AsyncConnection) -> None: ...
+    async def _migrate(self, db: Transaction) -> None: ...
 
     @abstractmethod
     def _error(self, error: Exception) -> RagError: ...
@@ -117,67 +136,6 @@ class Database(ABC):
         except self.vendor as error:
             # Without the cause: its message may quote rows, and a traceback would show it.
             raise self._error(error) from None
-
-
-class SqliteDatabase(Database):
-    """An SQLite file that one process owns. One writer at a time; readers do not wait for it."""
-
-    insert = staticmethod(sqlite.insert)
-    utf8 = staticmethod(lambda text: sa.cast(text, sa.LargeBinary))
-
-    def __init__(self, file: Path) -> None:
-        super().__init__(create_async_engine(f"sqlite+aiosqlite:///{file}", hide_parameters=True))
-        sa.event.listen(self._engine.sync_engine, "connect", _configure)
-        self._file = file
-        self._writer = asyncio.Lock()
-
-    async def open(self) -> None:
-        """Brings the tables to the newest migration: completely, or not at all."""
-        await super().open()
-        await self._engine.dispose()  # the connection of the upgrade ignores foreign keys
-
-    @contextlib.asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Opens a transaction; the next one waits until it has ended."""
-        async with self._writer:
-            with self._errors():
-                async with self._engine.begin() as db:
-                    yield db
-
-    async def trim(self) -> bool:
-        """Writes the log into the file and empties it; returns False if a reader blocks it.
-
-        Deleted rows are overwritten in the file, but the log may contain them until then.
-        """
-        async with self._writer:
-            with self._errors():
-                async with self._engine.connect() as db:
-                    await db.execution_options(isolation_level="AUTOCOMMIT")
-                    busy = await db.scalar(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
-        return not busy
-
-    async def _migrate(self, db: AsyncConnection) -> None:
-        if await db.run_sync(_is_current):
-            return
-        # Python's sqlite3 begins no transaction for DDL, and inside one this PRAGMA does nothing.
-        await db.exec_driver_sql("PRAGMA foreign_keys=OFF")
-        await db.exec_driver_sql("BEGIN IMMEDIATE")
-        await db.run_sync(_upgrade)
-
-    def _error(self, error: Exception) -> RagError:
-        detail = f"{self._file}: {reason(error)}."
-        if disk_full(error):
-            return StorageError(
-                "The disk is full: the catalog cannot be written. Free some space and run it again;"
-                " what was stored before is kept.",
-                code="disk_full",
-                detail=detail,
-            )
-        return StorageError(
-            "The catalog cannot be used. If its file was damaged, restore it from a backup, or move"
-            " the data folder away and ingest again.",
-            detail=detail,
-        )
 
 
 class PostgresDatabase(Database):
@@ -204,15 +162,14 @@ class PostgresDatabase(Database):
                 " postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
             ) from None
         self._url = url
-        super().__init__(
-            create_async_engine(
-                address,
-                hide_parameters=True,  # no message may show the texts of documents
-                pool_size=_POOL,
-                # A query alone needs no transaction, and neither does the ping before it.
-                isolation_level="AUTOCOMMIT",
-                connect_args={"timeout": _CONNECT_SECONDS},
-            )
+        super().__init__()
+        self._engine = create_async_engine(
+            address,
+            hide_parameters=True,  # no message may show the texts of documents
+            pool_size=_POOL,
+            # A query alone needs no transaction, and neither does the ping before it.
+            isolation_level="AUTOCOMMIT",
+            connect_args={"timeout": _CONNECT_SECONDS},
         )
         sa.event.listen(self._engine.sync_engine, "checkin", _used)
         sa.event.listen(self._engine.sync_engine, "checkout", self._check)
@@ -224,10 +181,10 @@ class PostgresDatabase(Database):
     async def close(self) -> None:
         """Closes every connection, and releases this process's locks."""
         await self._advisory.close()
-        await super().close()
+        await self._engine.dispose()
 
     @contextlib.asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self) -> AsyncIterator[Transaction]:
         """Opens a transaction."""
         with self._errors():
             async with self._writing.begin() as db:
@@ -253,14 +210,20 @@ class PostgresDatabase(Database):
     ) -> Sequence[sa.RowMapping]:
         """Reads again, once, if the connection was lost or its statements are of older tables."""
         try:
-            return await super()._read(query, values)
+            return await self._read_once(query, values)
         except DBAPIError as error:
             if not (
                 error.connection_invalidated
                 or isinstance(error.orig, self._api.InvalidCachedStatementError)
             ):
                 raise
-        return await super()._read(query, values)
+        return await self._read_once(query, values)
+
+    async def _read_once(
+        self, query: sa.Executable, values: Mapping[str, Any] | None
+    ) -> Sequence[sa.RowMapping]:
+        async with self._engine.connect() as db:
+            return (await db.execute(query, values)).mappings().all()
 
     async def _take(self, number: int) -> bool:
         with self._errors():
@@ -281,10 +244,10 @@ class PostgresDatabase(Database):
             except (self._api.Error, *self.vendor) as error:  # no event translates ping errors
                 raise sa.exc.InvalidatePoolError("The connection was lost.") from error
 
-    async def _migrate(self, db: AsyncConnection) -> None:
+    async def _migrate(self, db: Transaction) -> None:
         await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(("migrations",)))))
-        if not await db.run_sync(_is_current):
-            await db.run_sync(_upgrade)
+        if not await db.run_sync(is_current):
+            await db.run_sync(upgrade)
 
     def _error(self, error: Exception) -> RagError:
         detail = f"{masked(self._url)}: {scrubbed(reason(error), self._url)}."
@@ -324,7 +287,7 @@ def _number(key: Hashable) -> int:
     return int.from_bytes(digest[:8], signed=True)
 
 
-def _is_current(connection: sa.Connection) -> bool:
+def is_current(connection: sa.Connection) -> bool:
     """Returns True if the tables are at `HEAD`; False if they are older or missing.
 
     Raises:
@@ -341,7 +304,7 @@ def _is_current(connection: sa.Connection) -> bool:
     return bool(version == HEAD)
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def upgrade(connection: sa.Connection) -> None:
     """Brings the tables to `HEAD`, within the current transaction of the connection.
 
     Alembic is imported here, because its import takes longer than the check for an upgrade.
@@ -353,18 +316,3 @@ def _upgrade(connection: sa.Connection) -> None:
     config.set_main_option("script_location", MIGRATIONS)
     config.attributes["connection"] = connection
     command.upgrade(config, HEAD)
-
-
-def _configure(connection: Any, _record: Any) -> None:
-    """Sets the pragmas of a connection, so that readers run beside one writer.
-
-    A commit survives the end of the process; the machine may lose those of the last moment.
-    """
-    cursor = connection.cursor()
-    try:
-        for pragma in _PRAGMAS:
-            cursor.execute(f"PRAGMA {pragma}")
-    except Exception:
-        connection.close()  # otherwise it stays open, and its thread outlives the event loop
-        raise
-    cursor.close()

@@ -218,7 +218,7 @@ class Documents:
             if not (await db.execute(documents.update().where(first).values(own))).rowcount:
                 return False
             await db.execute(documents.update().where(others).values(duplicate_of=heirs[0].id))
-            await self._unsettled.unmark(db, scope, heirs[0].id)
+            await db.run_sync(self._unsettled.unmark, scope, heirs[0].id)
         return True
 
     async def delete(self, scope: Scope, document_id: str) -> set[str]:

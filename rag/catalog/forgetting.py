@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rag.catalog.database import Database
-from rag.catalog.sql import of_document, same_document
+from rag.catalog.database import Database, Transaction
+from rag.catalog.sql import document_key, of_document, same_document, the_document
 from rag.catalog.tables import answer_documents, answers, documents, tasks
 from rag.types import Scope
 
@@ -23,24 +22,30 @@ _OF_ANSWER = sa.and_(
     same_document(documents, answer_documents),
     documents.c.version == answer_documents.c.version,
 )
+_FIND_OTHER_VERSION = (
+    sa.select(answer_documents.c.answer_id)
+    .where(the_document(answer_documents), answer_documents.c.version != sa.bindparam("but"))
+    .limit(1)
+)
 
 
-async def forget_text(db: AsyncConnection, scope: Scope, document_id: str) -> None:
+async def forget_text(db: Transaction, scope: Scope, document_id: str) -> None:
     """Removes the text of answers made of a document, and the errors of its tasks.
 
     Scores, ratings and other measurements of the answers stay. To be called in the transaction
     that deletes the document.
     """
-    await _forget(db, of_document(scope, document_id, answer_documents))
+    await db.run_sync(_forget, of_document(scope, document_id, answer_documents))
     its = of_document(scope, document_id, tasks)
     errors = tasks.update().where(its, tasks.c.error.is_not(None))
     await db.execute(errors.values(error=None))
 
 
-async def forget_versions(db: AsyncConnection, scope: Scope, document_id: str, *, but: str) -> None:
+def forget_versions(db: sa.Connection, scope: Scope, document_id: str, *, but: str) -> None:
     """Removes the text of answers made of versions of a document other than `but`."""
-    its = of_document(scope, document_id, answer_documents)
-    await _forget(db, its & (answer_documents.c.version != but))
+    if db.execute(_FIND_OTHER_VERSION, document_key(scope, document_id) | {"but": but}).first():
+        its = of_document(scope, document_id, answer_documents)
+        _forget(db, its & (answer_documents.c.version != but))
 
 
 async def forget_late(database: Database, *, since: float) -> None:
@@ -53,14 +58,14 @@ async def forget_late(database: Database, *, since: float) -> None:
     late = sa.and_(recent, ~sa.exists().where(_OF_ANSWER))
     if await database.rows(sa.select(answer_documents.c.answer_id).where(late).limit(1)):
         async with database.write() as db:
-            await _forget(db, late)
+            await db.run_sync(_forget, late)
 
 
-async def _forget(db: AsyncConnection, which: sa.ColumnElement[bool]) -> None:
+def _forget(db: sa.Connection, which: sa.ColumnElement[bool]) -> None:
     theirs = sa.select(answer_documents.c.answer_id).where(which)
     # Locked in one order: otherwise two transactions that share answers could deadlock.
     locked = sa.select(answers.c.id).where(answers.c.id.in_(theirs)).order_by(answers.c.id)
-    if not (await db.execute(locked.with_for_update())).first():
+    if not db.execute(locked.with_for_update()).first():
         return
-    await db.execute(answers.update().where(answers.c.id.in_(theirs)).values(_WITHOUT_WORDS))
-    await db.execute(answer_documents.delete().where(which))
+    db.execute(answers.update().where(answers.c.id.in_(theirs)).values(_WITHOUT_WORDS))
+    db.execute(answer_documents.delete().where(which))

@@ -11,12 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.accepting import Accepting
 from rag.catalog.acls import default_of, readable_by
 from rag.catalog.collections import being_removed
-from rag.catalog.database import Database
+from rag.catalog.database import Database, Transaction
 from rag.catalog.sql import (
     OPEN,
     in_scope,
@@ -71,13 +70,15 @@ class Jobs:
             job = {"id": job_id, "created_at": now, **scope_row(scope), **sender}
             await db.execute(jobs.insert().values(job))
             while part := list(islice(coming, SUBMIT_SLICE)):
-                await self._accepting.add(db, scope, job_id, part, bulk=bulk, expires_at=expires_at)
+                await db.run_sync(
+                    self._accepting.add, scope, job_id, part, bulk=bulk, expires_at=expires_at
+                )
         return job_id
 
-    async def _check_collection(self, db: AsyncConnection, scope: Scope) -> None:
+    async def _check_collection(self, db: Transaction, scope: Scope) -> None:
         """Checks that the collection is not being removed, and holds that up until the commit."""
         mine = sa.select(collections.c.removed_at).where(in_scope(scope, collections))
-        if await db.scalar(mine.with_for_update(read=True)) is not None:
+        if (await db.execute(mine.with_for_update(read=True))).scalar() is not None:
             raise being_removed(scope.collection)
 
     async def get(self, tenant: str, job_id: str, *, readers: Readers | None = None) -> JobRecord:
@@ -119,7 +120,8 @@ class Jobs:
         placed = sa.select(tasks.c.id, place).where(failed, dead).subquery()
         again_each = tasks.update().where(tasks.c.id == placed.c.id)
         async with self._db.write() as db:
-            turn = await next_turn(db, tenant, bulk=bool(await db.scalar(alike)))
+            is_bulk = bool((await db.execute(alike)).scalar())
+            turn = await db.run_sync(next_turn, tenant, bulk=is_bulk)
             turns = {"turn": turn + placed.c.place - 1}
             await db.execute(again_each.values(afresh | turns))
             waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.accepting import Accepting
 from rag.catalog.acls import write_acl
@@ -83,14 +82,17 @@ class Outcomes:
             "structure": structure_of(document),
         }
         outcome = "duplicate" if duplicate_of else "stored"
-        async with self._db.write() as db:
-            await db.execute(self._store_text, text)
-            await forget_versions(db, task.scope, task.document_id, but=document.version)
+
+        def store(db: sa.Connection) -> None:
+            db.execute(self._store_text, text)
+            forget_versions(db, task.scope, task.document_id, but=document.version)
+            settle(db, task, "succeeded", outcome=outcome, document=values)
+            self._unsettled.unmark(db, task.scope, task.document_id)
             if task.acl is not None:
-                await write_acl(db, task.scope, {task.document_id: task.acl})
-            await settle(db, task, "succeeded", outcome=outcome, document=values)
-            await self._unsettled.unmark(db, task.scope, task.document_id)
-            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+                write_acl(db, task.scope, {task.document_id: task.acl})
+            self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+
+        await self._db.change(store)
         metrics.document(outcome, task.scope.tenant)
 
     async def unchanged(
@@ -107,28 +109,31 @@ class Outcomes:
         """
         mine = of_document(task.scope, task.document_id, texts)
         unkept = texts.update().where(mine, texts.c.structure.is_(None))
-        async with self._db.write() as db:
-            await db.execute(unkept.values(structure=structure_of(document)))
-            kept = {"original": original} if original else None
-            await settle(db, task, "succeeded", outcome="unchanged", document=kept)
-            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+        kept = {"original": original} if original else None
+
+        def store(db: sa.Connection) -> None:
+            db.execute(unkept.values(structure=structure_of(document)))
+            settle(db, task, "succeeded", outcome="unchanged", document=kept)
+            self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+
+        await self._db.change(store)
         metrics.document("unchanged", task.scope.tenant)
 
     async def skip(self, task: Task, why: str) -> None:
         """Records that nothing here can read a document; its earlier stored state stays."""
-        async with self._db.write() as db:
-            await settle(db, task, "succeeded", error=why, outcome="skipped", listed="skipped")
+        await self._db.change(
+            settle, task, "succeeded", error=why, outcome="skipped", listed="skipped"
+        )
         metrics.document("skipped", task.scope.tenant)
 
     async def fail(self, task: Task, error: str) -> None:
         """Records that a document could not be ingested; its earlier stored state stays."""
-        async with self._db.write() as db:
-            await settle(db, task, "failed", error=error)
+        await self._db.change(settle, task, "failed", error=error)
         metrics.document("failed", task.scope.tenant)
 
 
-async def settle(
-    db: AsyncConnection,
+def settle(
+    db: sa.Connection,
     task: Task,
     state: State,
     *,
@@ -141,7 +146,7 @@ async def settle(
     ended = {"state": state, "error": error, "updated_at": utc_now()}
     of_task = {"task_id": task.id}
     of_its_document = document_key(task.scope, task.document_id)
-    await db.execute(CHANGE_OPEN_TASK, of_task | ended | {"outcome": outcome, "draft": None})
+    db.execute(CHANGE_OPEN_TASK, of_task | ended | {"outcome": outcome, "draft": None})
     if document:
-        await db.execute(CHANGE_DOCUMENT, of_its_document | dict(document))
-    await db.execute(_END_DOCUMENT, of_task | of_its_document | ended | {"state": listed or state})
+        db.execute(CHANGE_DOCUMENT, of_its_document | dict(document))
+    db.execute(_END_DOCUMENT, of_task | of_its_document | ended | {"state": listed or state})

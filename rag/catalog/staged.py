@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rag.catalog.database import Database
+from rag.catalog.database import Database, Transaction
 from rag.catalog.sql import in_scope, scope_of, scope_row
 from rag.catalog.tables import collections, documents, staged
 from rag.records import GONE, Cut, Switch
@@ -46,7 +45,7 @@ class Staged:
                 collections.update().where(in_scope(scope, collections)).values(naming)
             )
 
-    async def clear(self, db: AsyncConnection, scope: Scope) -> None:
+    async def clear(self, db: Transaction, scope: Scope) -> None:
         """Drops the staged switch, as part of a transaction."""
         await db.execute(collections.update().where(in_scope(scope, collections)).values(_NONE))
         await db.execute(staged.delete().where(in_scope(scope, staged)))

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.database import Database
 from rag.catalog.document_json import document_of, draft_of
@@ -77,6 +76,17 @@ _FIND_OPEN = (
     .with_for_update(of=tasks)
 )
 _BY_TURN = (tasks.c.bulk, tasks.c.turn, tasks.c.id)
+_IS_DUE = sa.or_(
+    tasks.c.not_before <= sa.bindparam("now"), tasks.c.not_before > sa.bindparam("too_late")
+)
+"""Condition on a task, with the values of `_now`: a time too far ahead is from before a clock
+change."""
+_FIND_DUE = (
+    _TASKS.where(tasks.c.state == "pending", _IS_DUE, IS_ANOTHER)
+    .order_by(*_BY_TURN)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True, of=tasks)
+)
 _CHANGE = tasks.update().where(THE_TASK)
 _CHANGE_RUNNING = tasks.update().where(THE_TASK, tasks.c.state == "running")
 
@@ -95,18 +105,18 @@ class Tasks:
         """
         async with self._db.write() as db:
             if died:
-                await self._count_interrupted(db)
+                await db.run_sync(self._count_interrupted)
             stuck = {"state": "pending", "updated_at": utc_now()}
             await db.execute(tasks.update().where(tasks.c.state == "running").values(stuck))
             await db.execute(documents.update().where(documents.c.state == "running").values(stuck))
 
-    async def _count_interrupted(self, db: AsyncConnection) -> None:
-        await db.execute(COUNT_INTERRUPTED)
-        for row in (await db.execute(_TASKS.where(IS_GIVEN_UP))).mappings().all():
-            await self._give_up(db, task_of(row))
+    def _count_interrupted(self, db: sa.Connection) -> None:
+        db.execute(COUNT_INTERRUPTED)
+        for row in db.execute(_TASKS.where(IS_GIVEN_UP)).mappings().all():
+            self._give_up(db, task_of(row))
 
-    async def _give_up(self, db: AsyncConnection, task: Task) -> None:
-        await settle(db, task, "failed", error=GIVEN_UP)
+    def _give_up(self, db: sa.Connection, task: Task) -> None:
+        settle(db, task, "failed", error=GIVEN_UP)
         metrics.document("failed", task.scope.tenant)
 
     async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
@@ -115,15 +125,15 @@ class Tasks:
         They are of all tenants, which take turns. Bulk tasks come last, and at most `bulk` of them.
         Interrupted tasks are not included.
         """
-        query = _TASKS.where(tasks.c.state == "pending", _due(), IS_ANOTHER).limit(limit)
-        query = query.order_by(*_BY_TURN)
-        async with self._db.write() as db:
-            found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
-            due = [task_of(row) for row in found]
-            hurried = [task for task in due if not task.bulk]
-            claimed = hurried + [task for task in due if task.bulk][:bulk]
-            taken = tasks.c.id.in_([task.id for task in claimed])
-            await db.execute(tasks.update().where(taken).values(_running()))
+        return await self._db.change(self._claim, limit, bulk)
+
+    def _claim(self, db: sa.Connection, limit: int, bulk: int | None) -> list[Task]:
+        found = db.execute(_FIND_DUE, _now() | {"most": limit}).mappings()
+        due = [task_of(row) for row in found]
+        hurried = [task for task in due if not task.bulk]
+        claimed = hurried + [task for task in due if task.bulk][:bulk]
+        if claimed:
+            db.execute(_CHANGE, [{"task_id": task.id, **_running()} for task in claimed])
         return claimed
 
     async def interrupted(self) -> list[Task]:
@@ -148,29 +158,29 @@ class Tasks:
         `ATTEMPTS` processes have died is settled here, too: the caller holds its lock, so no other
         process works on it.
         """
-        async with self._db.write() as db:
-            # SQLite gives the numbers of removed tasks to new ones: the job tells them apart.
-            this = {"task_id": task.id, "its_job": task.job_id}
-            found = (await db.execute(_FIND_OPEN, this)).first()
-            if found is None:
-                return False
-            if found.overtaken:
-                over = {"state": "succeeded", "outcome": "unchanged", "error": None, "draft": None}
-                await db.execute(_CHANGE, {"task_id": task.id, "updated_at": utc_now(), **over})
-                return False
-            if found.expires_at is not None and found.expires_at <= time.time():
-                await settle(db, task, "failed", error=_EXPIRED)
-                return False
-            died = task.interrupted and found.state == "running"
-            if died and task.attempts >= ATTEMPTS:
-                await self._give_up(db, task)
-                return False
-            begun = {"task_id": task.id, "expires_at": None}
-            counted = {"attempts": task.attempts} if died else {}
-            await db.execute(_CHANGE, begun | counted | _running())
-            key = document_key(task.scope, task.document_id)
-            await db.execute(CHANGE_DOCUMENT, key | _running())
-            return True
+        return await self._db.change(self._begin, task)
+
+    def _begin(self, db: sa.Connection, task: Task) -> bool:
+        # SQLite gives the numbers of removed tasks to new ones: the job tells them apart.
+        found = db.execute(_FIND_OPEN, {"task_id": task.id, "its_job": task.job_id}).first()
+        if found is None:
+            return False
+        if found.overtaken:
+            over = {"state": "succeeded", "outcome": "unchanged", "error": None, "draft": None}
+            db.execute(_CHANGE, {"task_id": task.id, "updated_at": utc_now(), **over})
+            return False
+        if found.expires_at is not None and found.expires_at <= time.time():
+            settle(db, task, "failed", error=_EXPIRED)
+            return False
+        died = task.interrupted and found.state == "running"
+        if died and task.attempts >= ATTEMPTS:
+            self._give_up(db, task)
+            return False
+        begun = {"task_id": task.id, "expires_at": None}
+        counted = {"attempts": task.attempts} if died else {}
+        db.execute(_CHANGE, begun | counted | _running())
+        db.execute(CHANGE_DOCUMENT, document_key(task.scope, task.document_id) | _running())
+        return True
 
     async def parsed(
         self, task: Task, document: Document, *, attachments: Sequence[Submission] = ()
@@ -226,14 +236,15 @@ class Tasks:
         They count as sent after the block. If the block fails, they do not: to send one twice is
         harmless, not to send it is not.
         """
-        unsent = sa.and_(tasks.c.state.in_(OPEN), tasks.c.queued_at.is_(None), _due())
+        unsent = sa.and_(tasks.c.state.in_(OPEN), tasks.c.queued_at.is_(None), _IS_DUE)
         query = sa.select(*(tasks.c[name] for name in DueTask._fields)).where(unsent)
         if queue is not None:
             stage, bulk = queue
             query = query.where(tasks.c.stage == stage, tasks.c.bulk == bulk)
         query = query.order_by(*_BY_TURN).limit(limit)
         async with self._db.write() as db:
-            found = (await db.execute(query.with_for_update(skip_locked=True))).all()
+            locked = query.with_for_update(skip_locked=True)
+            found = (await db.execute(locked, _now())).all()
             yield [DueTask(*row) for row in found]
             given = tasks.c.id.in_([row.id for row in found])
             await db.execute(tasks.update().where(given).values(queued_at=time.time()))
@@ -269,7 +280,7 @@ def _running() -> dict[str, str]:
     return {"state": "running", "updated_at": utc_now()}
 
 
-def _due() -> sa.ColumnElement[bool]:
-    """Returns the condition of a due task; a time too far ahead is from before a clock change."""
+def _now() -> dict[str, float]:
+    """Returns the values of `_IS_DUE`."""
     now = time.time()
-    return sa.or_(tasks.c.not_before <= now, tasks.c.not_before > now + LONGEST_WAIT)
+    return {"now": now, "too_late": now + LONGEST_WAIT}

@@ -11,16 +11,15 @@ from __future__ import annotations
 import time
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.tables import IS_PENDING, tasks
 
 
-async def next_turn(db: AsyncConnection, tenant: str, *, bulk: bool) -> int:
+def next_turn(db: sa.Connection, tenant: str, *, bulk: bool) -> int:
     """Returns the turn of a tenant's next task, among those that are bulk, or that are not."""
     alike = (IS_PENDING, tasks.c.bulk == bulk, tasks.c.not_before <= time.time())
     first = sa.select(tasks.c.turn).where(*alike).order_by(tasks.c.turn, tasks.c.id).limit(1)
     theirs = sa.select(tasks.c.turn).where(*alike, tasks.c.tenant == tenant)
     last = theirs.order_by(tasks.c.turn.desc()).limit(1)
-    now, before = await db.scalar(first), await db.scalar(last)
+    now, before = db.scalar(first), db.scalar(last)
     return max(now or 0, 0 if before is None else before + 1)

@@ -15,9 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rag.catalog.database import Database
+from rag.catalog.database import Database, Transaction
 from rag.catalog.sql import (
     OPEN,
     document_key,
@@ -77,7 +76,7 @@ class Mark:
 
 
 class Unsettled:
-    """The marks. Methods that take a connection run in its transaction."""
+    """The marks. Methods that take a transaction, or its connection, run in it."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -91,26 +90,25 @@ class Unsettled:
 
     async def add(self, scope: Scope, document_id: str) -> None:
         """Marks a document before all its chunks in the index are written."""
-        async with self._db.write() as db:
-            await self.mark(db, scope, [document_id])
+        await self._db.change(self.mark, scope, [document_id])
 
     async def note(self, scope: Scope, document_id: str) -> None:
         """Marks a document whose ACL changes; its chunks and its recipe stay as they are."""
         async with self._db.write() as db:
             await db.execute(self._mark, _row(scope, document_id) | _NOTHING)
 
-    async def mark(self, db: AsyncConnection, scope: Scope, document_ids: Iterable[str]) -> None:
+    def mark(self, db: sa.Connection, scope: Scope, document_ids: Iterable[str]) -> None:
         """Marks documents and puts their recipes in doubt, so that none counts as unchanged."""
         ids = list(document_ids)
         if not ids:
             return
-        await db.execute(_DOUBT_RECIPE, [document_key(scope, id_) for id_ in ids])
+        db.execute(_DOUBT_RECIPE, [document_key(scope, id_) for id_ in ids])
         # After documents, as everywhere: no deadlock.
-        await db.execute(self._mark_anew, [_row(scope, id_) | _NOTHING for id_ in ids])
+        db.execute(self._mark_anew, [_row(scope, id_) | _NOTHING for id_ in ids])
 
     async def mark_deleted(
         self,
-        db: AsyncConnection,
+        db: Transaction,
         scope: Scope,
         document_id: str,
         *,
@@ -122,18 +120,17 @@ class Unsettled:
         values = _row(scope, document_id) | {"version": version, "recipe": recipe, "chunks": chunks}
         await db.execute(self._mark_deleted if version else self._mark, values)
 
-    async def unmark(
-        self, db: AsyncConnection, scope: Scope, document_id: str, *, switches: int = 0
+    def unmark(
+        self, db: sa.Connection, scope: Scope, document_id: str, *, switches: int = 0
     ) -> None:
         """Removes a mark that has outlived no more than these switches, if there is one."""
-        await db.execute(_REMOVE, document_key(scope, document_id) | {"seen": switches})
+        db.execute(_REMOVE, document_key(scope, document_id) | {"seen": switches})
 
     async def remove(self, scope: Scope, document_id: str, *, switches: int = 0) -> None:
         """Removes a mark, in a separate transaction."""
-        async with self._db.write() as db:
-            await self.unmark(db, scope, document_id, switches=switches)
+        await self._db.change(self.unmark, scope, document_id, switches=switches)
 
-    async def switched(self, db: AsyncConnection, scope: Scope) -> None:
+    async def switched(self, db: Transaction, scope: Scope) -> None:
         """Notes in all marks of a collection that its index was switched."""
         more = {"switches": unsettled.c.switches + 1}
         await db.execute(unsettled.update().where(in_scope(scope, unsettled)).values(more))

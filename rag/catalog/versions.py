@@ -71,7 +71,8 @@ class Versions:
                 one = mine & (documents.c.id == sa.bindparam("key"))
                 await db.execute(documents.update().where(one), changes)
             known = {*cuts, *(row["id"] for row in rows if row["version"])}
-            await self._unsettled.mark(db, scope, known - {change["key"] for change in changes})
+            doubtful = known - {change["key"] for change in changes}
+            await db.run_sync(self._unsettled.mark, scope, doubtful)
             await self._staged.clear(db, scope)
             yield
             # Last: those that began until the switch have a mark by now, and cannot remove it
@@ -83,7 +84,7 @@ class Versions:
         one = of_document(scope, document_id, documents)
         async with self._db.write() as db:
             await db.execute(documents.update().where(one).values(_recut(cut)))
-            await self._unsettled.unmark(db, scope, document_id, switches=switches)
+            await db.run_sync(self._unsettled.unmark, scope, document_id, switches=switches)
 
 
 def is_of(cut: Cut, record: DocumentRecord) -> bool:

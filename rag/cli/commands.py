@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,8 @@ from rag.process.imports import importing
 from rag.settings.tree import COLLECTION, Settings
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+
     from rag.build.storage import Storage
     from rag.types import Principal
 
@@ -74,6 +76,8 @@ class Command:
 
     run: Callable[[argparse.Namespace, Client], Awaitable[int]]
     opened: Callable[[Settings], AbstractAsyncContextManager[Storage]]
+    routers: Callable[[], Sequence[APIRouter] | None] = lambda: None
+    """Imports the routers of the routes that it uses; None: all."""
 
 
 def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
@@ -111,14 +115,23 @@ async def _with_model(settings: Settings, *, answers: bool) -> AsyncIterator[Sto
             from rag.build.service import open_service
             from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
 
+            _questions()
+
         opening = open_service if answers else open_searching
         async with opening(settings, embedder=embedder) as opened:
             yield opened
 
 
+def _questions() -> Sequence[APIRouter]:
+    """Returns the router of questions: all others together take as long to import."""
+    from rag.api.routes import questions
+
+    return [questions.router]
+
+
 COMMANDS = {
-    "query": Command(query, partial(_with_model, answers=True)),
-    "search": Command(search, partial(_with_model, answers=False)),
+    "query": Command(query, partial(_with_model, answers=True), _questions),
+    "search": Command(search, partial(_with_model, answers=False), _questions),
     "status": Command(status, _storage),
     "delete": Command(delete, _ingesting),
     "keys": Command(keys, _beside),
@@ -138,5 +151,7 @@ async def _client(
 
         # The first keys are made before the gateway is switched on.
         audits = args.command == "keys"
-        async with client_of(opened, caller=asking, audits=audits) as client:
+        async with client_of(
+            opened, caller=asking, audits=audits, routers=command.routers()
+        ) as client:
             yield client

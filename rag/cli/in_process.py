@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import httpx
+from fastapi import APIRouter
 
 from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
@@ -19,14 +20,20 @@ from rag.types import Principal
 
 @contextlib.asynccontextmanager
 async def client_of(
-    opened: Storage, queue: Queue | None = None, *, caller: Principal, audits: bool = False
+    opened: Storage,
+    queue: Queue | None = None,
+    *,
+    caller: Principal,
+    audits: bool = False,
+    routers: Sequence[APIRouter] | None = None,
 ) -> AsyncIterator[Client]:
     """Yields a client of an API that serves what is open to the caller; other routes fail.
 
-    What it does is in the audit log if the gateway is switched on, or with `audits`.
+    What it does is in the audit log if the gateway is switched on, or with `audits`. The API has
+    the routes of `routers`; with None, all.
     """
     running = Running(opened=opened, queue=queue)
-    app = app_without_lifespan(opened.settings, running, caller=caller)
+    app = app_without_lifespan(opened.settings, running, caller=caller, routers=routers)
     # Without the exceptions of the app: it answers as a server does.
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(HERE, 0))
     async with contextlib.AsyncExitStack() as stack:

@@ -24,14 +24,21 @@ from retrieval.indexes.edge_points import (
     term_query,
     weight_of,
 )
+from retrieval.indexes.edge_recent import Read, Recent
 from retrieval.indexes.edge_stats import Stats
 from retrieval.indexes.filters import check, edge_readable, to_edge
-from retrieval.indexes.payload import ACL, OWN_FIELDS, chunk_of, field_of, may_read, path_of
+from retrieval.indexes.payload import ACL, OWN_FIELDS, acl_of, chunk_of, field_of, path_of
 from retrieval.indexes.sparse_files import storage_errors
+from retrieval.memo import Memo
 
 PAGE = 1_000
 READERS_KEPT = 256
 """Sets of readers of which it is known whether they may read every point."""
+IDF_KEPT = 4_000
+"""Terms whose IDF is held of each shard, over all sets of readers: 1 MB."""
+_NAMES: Memo[int, str] = Memo(lambda number: str(uuid.UUID(int=number)), most=20_000)
+"""Ids as they are written, by their numbers: writing one takes longer than finding its point. With
+20,000 it has 4 MB."""
 Offset = int | uuid.UUID | str | None
 """The point at which a page begins; None: the first."""
 
@@ -51,6 +58,9 @@ class ShardReader:
             }
             self._has_tokens = self._edge.count(has_tokens()) > 0
             self._is_open: dict[Readers, bool] = {}
+            self._idf: dict[tuple[Readers | None, int], float] = {}
+            self._chunks = Recent(self._read_chunks)
+            self._vectors = Recent(self._read_vectors)
             # A process that was killed could not write them: count again.
             self.stats = Stats.read(folder) or Stats.counted(
                 record.payload or {}
@@ -97,30 +107,11 @@ class ShardReader:
 
     def fetch(self, chunk_ids: Sequence[str], readers: Readers | None) -> list[Chunk]:
         """Chunks in the order of the ids; those that may not be read are as unknown ones."""
-        with storage_errors(self.folder):
-            # The fields for filters repeat the metadata, and decoding takes most of the time.
-            payload_fields = qe.PayloadSelector.Exclude(["where"])
-            records = self._edge.retrieve(
-                list(chunk_ids), with_payload=payload_fields, with_vector=False
-            )
-        found = {
-            str(r.id): chunk_of(str(r.id), r.payload or {})
-            for r in records
-            if may_read(readers, r.payload)
-        }
-        return [found[i] for i in chunk_ids if i in found]
+        return list(self._chunks.of(chunk_ids, readers).values())
 
     def vectors(self, chunk_ids: Sequence[str], readers: Readers | None) -> dict[str, Float32Array]:
         """float32[dim] of each chunk, by id; those that may not be read are as unknown ones."""
-        with storage_errors(self.folder):
-            records: Any = self._edge.retrieve(
-                list(chunk_ids), with_payload=[ACL], with_vector=[DENSE]
-            )
-        return {
-            str(r.id): np.array(r.vector[DENSE], np.float32)
-            for r in records
-            if may_read(readers, r.payload)
-        }
+        return self._vectors.of(chunk_ids, readers)
 
     def max_sim(
         self, question: Float32Array, chunk_ids: Sequence[str], readers: Readers | None
@@ -145,24 +136,58 @@ class ShardReader:
         with storage_errors(self.folder):
             results = self._edge.query_batch(qe.QueryBatchRequest(requests))
         return [
-            sorted(
-                (Match(str(p.id), p.score) for p in points),
-                key=lambda m: (-m.score, m.chunk_id),
-            )[: leg.limit]
+            [Match(chunk_id, -negated) for negated, chunk_id in _best_first(points)[: leg.limit]]
             for leg, points in zip(legs, results, strict=True)
         ]
 
     def idf(self, terms: Sequence[int], readers: Readers | None) -> list[float]:
         """Returns each term's IDF: its top match's score divided by that match's stored weight."""
         readers = self._narrowed(readers)
+        kept = self._idf
+        known = {term: kept[readers, term] for term in terms if (readers, term) in kept}
+        if unknown := [term for term in dict.fromkeys(terms) if term not in known]:
+            if len(kept) >= IDF_KEPT:
+                kept.clear()
+            for term, idf in zip(unknown, self._read_idf(unknown, readers), strict=True):
+                known[term] = kept[readers, term] = idf
+        return [known[term] for term in terms]
+
+    def _read_idf(self, terms: Sequence[int], readers: Readers | None) -> list[float]:
         requests = [term_query(term, readers) for term in terms]
         with storage_errors(self.folder):
-            results = self._edge.query_batch(qe.QueryBatchRequest(requests)) if terms else []
+            results = self._edge.query_batch(qe.QueryBatchRequest(requests))
         unseen = bm25_idf(self._readable(readers), 0)
         return [
             points[0].score / weight_of(points[0], term) if points else unseen
             for term, points in zip(terms, results, strict=True)
         ]
+
+    def _read_chunks(self, chunk_ids: Sequence[str]) -> Iterator[Read[Chunk]]:
+        # The fields for filters repeat the metadata, and decoding takes most of the time.
+        payload_fields = qe.PayloadSelector.Exclude(["where"])
+        with storage_errors(self.folder):
+            records: Any = self._edge.retrieve(
+                list(chunk_ids), with_payload=payload_fields, with_vector=False
+            )
+        for record in records:
+            chunk_id, payload = _NAMES[record.id.int], record.payload or {}
+            yield Read(chunk_id, acl_of(payload), chunk_of(chunk_id, payload))
+
+    def _read_vectors(self, chunk_ids: Sequence[str]) -> Iterator[Read[Float32Array]]:
+        with storage_errors(self.folder):
+            records: Any = self._edge.retrieve(
+                list(chunk_ids), with_payload=[ACL], with_vector=[DENSE]
+            )
+        for record in records:
+            vector = np.array(record.vector[DENSE], np.float32)
+            yield Read(_NAMES[record.id.int], acl_of(record.payload or {}), vector)
+
+    def _changed(self) -> None:
+        """Forgets what is known of the points; called before each change."""
+        self._is_open.clear()
+        self._idf.clear()
+        self._chunks.clear()
+        self._vectors.clear()
 
     def _check_lengths(self, legs: Sequence[Leg]) -> None:
         for leg in legs:
@@ -221,6 +246,11 @@ class ShardReader:
                 if self._edge.scroll(request)[0]:
                     return True
         return False
+
+
+def _best_first(points: Sequence[Any]) -> list[tuple[float, str]]:
+    """Returns negated scores with chunk ids: the order of such tuples is that of matches."""
+    return sorted([(-point.score, _NAMES[point.id.int]) for point in points])
 
 
 def pages_of(

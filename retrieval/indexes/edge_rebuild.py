@@ -1,9 +1,10 @@
 """A child process that makes a fresh shard from the points of another.
 
-`python -m retrieval.indexes.edge_rebuild SOURCE TARGET MEAN_LENGTH`, where SOURCE is a copy that
-nobody else has open and TARGET an empty folder. Points are copied, not files, so that deleted text,
-and the log that still holds it, stay behind. Qdrant Edge holds the interpreter lock while it builds
-a graph, 15 s for 50,000 points: in the parent nothing else would run.
+`python -m retrieval.indexes.edge_rebuild SOURCE TARGET MEAN_LENGTH GRAPH`, where SOURCE is a copy
+that nobody else has open, TARGET an empty folder and GRAPH `graph` or `none`. Points are copied,
+not files, so that deleted text, and the log that still holds it, stay behind. Qdrant Edge holds the
+interpreter lock while it builds a graph, 15 s for 50,000 points: in the parent nothing else would
+run.
 """
 
 from __future__ import annotations
@@ -18,17 +19,24 @@ from rag.errors import RagError, StorageError
 from retrieval.indexes.edge_points import DENSE
 from retrieval.indexes.edge_shard import Shard
 
+_GRAPH, _NONE = "graph", "none"
 
-def rebuild(source: Path, target: Path, mean_length: float) -> None:
-    """Copies every point, with weights for `mean_length`, then builds the graph."""
+
+def rebuild(source: Path, target: Path, mean_length: float, *, graph: bool) -> None:
+    """Copies every point, with weights for `mean_length`, then builds the graph, if one is asked.
+
+    A small shard needs none, and to build it takes as long as to copy the points.
+    """
     dim = json.loads((source / "edge_config.json").read_text())["vectors"][DENSE]["size"]
     old, new = Shard(source, dim=dim), Shard.create(target, dim=dim)
     new.fill_from(old, mean_length=mean_length)
+    if graph:
+        new.build_graph()
     old.close()
     new.close()
 
 
-async def run_child(source: Path, target: Path, mean_length: float) -> None:
+async def run_child(source: Path, target: Path, mean_length: float, *, graph: bool) -> None:
     """Runs `rebuild` in a child process, which ends with the caller.
 
     Raises:
@@ -43,6 +51,7 @@ async def run_child(source: Path, target: Path, mean_length: float) -> None:
             str(source),
             str(target),
             repr(mean_length),
+            _GRAPH if graph else _NONE,
         ),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
@@ -63,6 +72,11 @@ async def run_child(source: Path, target: Path, mean_length: float) -> None:
 if __name__ == "__main__":
     os.nice(10)  # searches come first
     try:
-        rebuild(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+        rebuild(
+            Path(sys.argv[1]),
+            Path(sys.argv[2]),
+            float(sys.argv[3]),
+            graph=sys.argv[4] == _GRAPH,
+        )
     except RagError as error:
         sys.exit(error.in_full())

@@ -85,7 +85,7 @@ class Shard(ShardReader):
         self._index_fields(points)
         vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
         with storage_errors(self.folder):
-            self._is_open.clear()
+            self._changed()
             remove_stats(self.folder)
             if any(p.tokens is not None for p in vectors):
                 self._admit_tokens()
@@ -106,7 +106,7 @@ class Shard(ShardReader):
     def set_acl(self, chunk_ids: Sequence[str], acl: Readers) -> None:
         """Replaces the ACL of points; unknown ids are ignored."""
         with storage_errors(self.folder):
-            self._is_open.clear()
+            self._changed()
             known = self._known(list(chunk_ids))
             self._edge.update(qe.UpdateOperation.set_payload(known, {ACL: sorted(acl)}))
         self._touch(chunk_ids)
@@ -114,7 +114,7 @@ class Shard(ShardReader):
     def delete(self, chunk_ids: Sequence[str]) -> None:
         """Removes points; unknown ids are ignored."""
         with storage_errors(self.folder):
-            self._is_open.clear()
+            self._changed()
             remove_stats(self.folder)
             known = self._mark_unerased(self._forget(chunk_ids))
             self._edge.update(qe.UpdateOperation.delete_points(known))
@@ -137,6 +137,7 @@ class Shard(ShardReader):
     def close(self) -> None:
         """Flushes and closes the shard."""
         self.flush()
+        self._changed()
         self._edge.close()
 
     def begin_copy(self) -> None:
@@ -169,10 +170,7 @@ class Shard(ShardReader):
         self.end_copy()
 
     def fill_from(self, other: Shard, *, mean_length: float) -> None:
-        """Copies all points of another shard into this empty one and builds the graph.
-
-        The points are weighed with `mean_length`.
-        """
+        """Copies all points of another shard into this empty one, weighed with `mean_length`."""
         with storage_errors(self.folder):
             remove_stats(self.folder)
             self._adopt_schema(other)
@@ -182,9 +180,13 @@ class Shard(ShardReader):
                 self.stats.terms += sum((record.payload or {})["length"] for record in records)
                 self._upsert([copied(record, mean=mean_length) for record in records])
                 self._trim_log(len(records) if other._has_tokens else 0)
+        self.stats.note_mean(mean_length)
+
+    def build_graph(self) -> None:
+        """Builds the graph of all points, and quantizes their vectors for searches."""
+        with storage_errors(self.folder):
             self._edge.optimize()
         self.stats.indexed = self.stats.points
-        self.stats.note_mean(mean_length)
 
     def _upsert(self, points: list[qe.Point]) -> None:
         if points:

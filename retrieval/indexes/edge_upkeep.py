@@ -149,7 +149,8 @@ class Upkeep:
                     check_room(shard.folder, needed=3 * size_of(shard.folder))  # and the graph
                     await asyncio.to_thread(copy_tree, shard.folder, source)
                     folder.mkdir()
-            await run_child(source, folder, shard.stats.mean_length)  # 2.
+            graph = shard.stats.points >= INDEX_FROM
+            await run_child(source, folder, shard.stats.mean_length, graph=graph)  # 2.
             async with self._shards.lock(scope):
                 if not self._shards.has(scope, shard):  # another version is searched since
                     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -60,9 +60,9 @@ def chunk_of(chunk_id: str, payload: dict[str, Any]) -> Chunk:
     )
 
 
-def may_read(readers: Readers | None, payload: Mapping[str, Any] | None) -> bool:
-    """True if these readers may read a point with this payload; None may read all points."""
-    return readers is None or not readers.isdisjoint((payload or {}).get(ACL) or ())
+def acl_of(payload: Mapping[str, Any]) -> Readers:
+    """Returns the words of those who may read a point with this payload."""
+    return frozenset(payload.get(ACL) or ())
 
 
 def field_kinds(metas: Iterable[Meta]) -> dict[tuple[str, FieldType], None]:

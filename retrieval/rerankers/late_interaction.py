@@ -16,6 +16,7 @@ from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Query, Scope, TokenVectors
+from retrieval.word_terms import word_terms
 
 _WORD = re.compile(r"\w+")
 
@@ -76,7 +77,7 @@ class LateInteraction:
                 others are made here. False: all are made here.
         """
         self._embedder = embedder
-        self._encoder = encoder
+        self._terms = word_terms(encoder)
         self._index = index
         self._stored = stored
 
@@ -111,13 +112,12 @@ class LateInteraction:
         return await self._index.max_sim(scope, question.vectors * shares[:, None], chunk_ids)
 
     async def _weights(self, scope: Scope, text: str, tokens: TokenVectors) -> Float32Array:
-        words = list(_WORD.finditer(text))
-        bags = self._encoder.encode([word[0] for word in words])
-        terms = np.concatenate([bag.indices for bag in bags]) if bags else np.empty(0, np.int32)
-        idf = await self._index.idf(scope, terms.tolist())
-        found = dict(zip(terms.tolist(), idf, strict=True))
+        words = [(word, self._terms[word[0]]) for word in _WORD.finditer(text)]
+        terms = list({term for _, own in words for term in own})
+        idf = dict(zip(terms, await self._index.idf(scope, terms), strict=True))
         weights = np.ones(len(tokens.spans), np.float32)
-        for word, bag in zip(words, bags, strict=True):
-            inside = (tokens.spans[:, 0] >= word.start()) & (tokens.spans[:, 1] <= word.end())
-            weights[inside] += max((found[term] for term in bag.indices.tolist()), default=0.0)
+        for word, own in words:
+            if own:
+                inside = (tokens.spans[:, 0] >= word.start()) & (tokens.spans[:, 1] <= word.end())
+                weights[inside] += max(idf[term] for term in own)
         return weights

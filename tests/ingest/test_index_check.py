@@ -17,7 +17,7 @@ from ingest.index_check import IndexCheck, Report
 from ingest.pipeline import IngestPipeline
 from ingest.sources.files import Spool, submission_of
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.cli.index import check
 from rag.errors import ConfigError, NotFoundError
 from rag.protocols import StoredIndex

@@ -20,7 +20,7 @@ from ingest.settling import settle, settling
 from ingest.sources.files import Spool, submission_of
 from ingest.sources.originals import Originals
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import texts
 from rag.catalog.unsettled import Mark
 from rag.errors import (

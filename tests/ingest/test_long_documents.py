@@ -24,7 +24,7 @@ from ingest.reader_process import Limits, Parser
 from ingest.readers.registry import read
 from ingest.sources.files import Spool
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.protocols import Chunker
 from rag.records import JobRecord
 from rag.types import Chunk, Document, Float32Array, Heading, Kind, Scope

@@ -23,7 +23,7 @@ from ingest.reindex import Reindexer
 from ingest.settling import settle
 from ingest.sources.files import Spool, submission_of
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.unsettled import Mark
 from rag.errors import (
     BusyError,

@@ -112,8 +112,8 @@ async def test_an_exact_index_misses_nothing_whatever_is_filtered(scope: Scope) 
 def always_linked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the embedded index build a graph and search it if a filter keeps a hundred chunks."""
 
-    async def rebuilt_here(source: Path, target: Path, mean_length: float) -> None:
-        rebuild(source, target, mean_length)
+    async def rebuilt_here(source: Path, target: Path, mean_length: float, *, graph: bool) -> None:
+        rebuild(source, target, mean_length, graph=graph)
 
     monkeypatch.setattr("retrieval.indexes.edge_upkeep.run_child", rebuilt_here)
     monkeypatch.setattr("retrieval.indexes.edge_upkeep.INDEX_FROM", 1_000)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import StorageError, UpstreamError
 from rag.records import Submission, Task
 from rag.types import Document, Scope

@@ -21,7 +21,7 @@ from eval.datasets.corpus import read_corpus
 from eval.offline.tune import Score, Tried, Value, best, halves, nested, read_space, rungs, search
 from eval.runs.run_folder import OUTCOMES, Run, RunFolder, read_run
 from rag.catalog.answers import Answers
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import InputError
 from rag.records import LiveAnswer
 from rag.types import Scope

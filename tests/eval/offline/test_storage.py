@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from eval.offline.collection_copy import copy_collection
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import metadata
 from rag.process.private_folder import CATALOG, INDEX
 from rag.records import Submission

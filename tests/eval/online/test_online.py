@@ -19,7 +19,7 @@ from eval.online.scorer import OnlineScorer
 from generation.grounding.groundedness import Grounding, load_grounding
 from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import UpstreamError
 from rag.feedback.observer import Traces
 from rag.types import Scope

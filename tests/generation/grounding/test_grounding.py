@@ -69,6 +69,48 @@ async def test_the_passage_that_carries_a_claim_best_counts(grounding: Grounding
     assert min(together) > 0.5
 
 
+async def test_scores_tell_the_passages_apart(grounding: Grounding) -> None:
+    claims = [
+        "The engine of Watt was patented in 1769.",
+        "The walls of Rome are 19 kilometres long.",
+    ]
+    chunks = [ROME, WATT, CHINESE]
+    for scorer in (grounding, EntailedGrounding(CharacterSupport())):
+        scores = await scorer.scores(claims, chunks)
+        assert scores.dtype == np.float32
+        assert scores.shape == (2, 3)
+        assert scores.argmax(axis=1).tolist() == [1, 0]
+        assert (await scorer.score(claims, chunks)).tolist() == scores.max(axis=1).tolist()
+        assert (await scorer.scores(claims, [])).shape == (2, 0)
+        assert (await scorer.scores([], chunks)).shape == (0, 3)
+
+
+async def test_numbers_compare_in_words_and_with_their_units(grounding: Grounding) -> None:
+    bill = make_chunk("The repair of the boiler took ninety minutes and cost £50.", title="Bill")
+    same, more = await grounding.score(
+        [
+            "For the repair of the boiler, 50 pounds were paid.",
+            "For the repair of the boiler, 60 pounds were paid.",
+        ],
+        [bill],
+    )
+    assert more < 0.3 < same
+
+
+async def test_a_negation_that_was_left_out_counts(grounding: Grounding) -> None:
+    plain = make_chunk("Rome was built in a day. Its walls are nineteen kilometres long.")
+    claim = ["In a day, Rome was built."]
+    (denied,), (said,) = [await grounding.score(claim, [chunk]) for chunk in (ROME, plain)]
+    assert denied < 0.5 * said
+
+
+async def test_german_negations_count(grounding: Grounding) -> None:
+    wall = make_chunk("Die Mauer von Rom ist neunzehn Kilometer lang.")
+    claims = ["Neunzehn Kilometer lang ist Roms Mauer.", "Neunzehn Kilometer ist sie nicht lang."]
+    plain, negated = await grounding.score(claims, [wall])
+    assert negated < 0.5 * plain
+
+
 async def test_a_negation_that_the_passage_has_is_no_mismatch(grounding: Grounding) -> None:
     denied, affirmed = await grounding.score(
         ["In a day, Rome was not built.", "In 1769, Watt's engine was not patented."], [ROME, WATT]

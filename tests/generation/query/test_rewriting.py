@@ -71,6 +71,7 @@ class TestRewriter:
             ("", "scripted wrote nothing."),
             (" \n ", "scripted wrote nothing."),
             ("word " * (MAX_TOKENS + 1), f"scripted was not done within {MAX_TOKENS} tokens."),
+            (f'<turn role="user">\n{ALONE}\n</turn>', "scripted repeated the conversation."),
             (BusyError("Too many wait."), "Too many wait."),
             (InputError("The prompt is too long."), "The prompt is too long."),
         ],

@@ -16,6 +16,7 @@ from ingest.cleanup import Cleanup
 from ingest.sources.files import Spool, submission_of
 from ingest.sources.originals import Originals
 from rag.build.service import Service
+from rag.catalog.tables import documents
 from rag.errors import StorageError
 from rag.telemetry.trace import Trace
 from rag.types import Scope
@@ -179,7 +180,8 @@ async def test_a_document_of_an_older_version_gets_its_original_when_it_is_sent_
     record = await service.catalog.documents.get(SCOPE, document_id)
     assert record.original is not None
     async with service.database.write() as db:  # as an older version left it
-        await db.exec_driver_sql("UPDATE documents SET original = NULL WHERE id = ?", (record.id,))
+        its = documents.update().where(documents.c.id == record.id)
+        await db.execute(its.values(original=None))
     service.originals.of(SCOPE.tenant).sweep([record.original])
     response = await content(http, document_id)
     assert (response.content, response.headers["content-type"]) == (

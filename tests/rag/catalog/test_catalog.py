@@ -10,10 +10,10 @@ import pytest
 from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
 from rag.catalog.collections import Collections
-from rag.catalog.database import SqliteDatabase
 from rag.catalog.documents import Documents
 from rag.catalog.jobs import Jobs
 from rag.catalog.keys import Keys
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.staged import Staged
 from rag.catalog.tasks import Tasks
 from rag.catalog.unsettled import Unsettled

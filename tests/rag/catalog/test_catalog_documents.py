@@ -124,9 +124,9 @@ async def test_the_beginning_of_a_uri_is_looked_up_in_an_index(
         postgres = isinstance(database, PostgresDatabase)
         if postgres:
             # On a table this small PostgreSQL would read all of it.
-            await db.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            await db.execute(sa.text("SET LOCAL enable_seqscan = off"))
         how = "EXPLAIN" if postgres else "EXPLAIN QUERY PLAN"
-        plan = (await db.exec_driver_sql(f"{how} {sql}", values)).all()
+        plan = (await db.run_sync(sa.Connection.exec_driver_sql, f"{how} {sql}", values)).all()
     assert "documents_by_uri" in str(plan), plan
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tasks import LONGEST_WAIT
 from rag.errors import UpstreamError
 from rag.records import DueTask

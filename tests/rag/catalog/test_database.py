@@ -14,8 +14,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from rag.catalog.database import HEAD, Database, PostgresDatabase, SqliteDatabase
-from rag.catalog.tables import documents, metadata
+from rag.catalog.database import HEAD, Database, PostgresDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
+from rag.catalog.tables import collections, documents, metadata
 from rag.errors import BusyError, ConfigError, UpstreamError
 from tests.postgres import LOSE_LOCKS, PostgresServer, lose_locks
 
@@ -74,6 +75,51 @@ async def test_opening_again_and_many_at_once(postgres: PostgresServer) -> None:
     for database in many:
         assert await database.rows(sa.select(documents)) == []
         await database.close()
+
+
+def new_collection(name: str) -> sa.Insert:
+    values = {"tenant": name, "collection": "c", "embedder": "e", "created_at": "now"}
+    return collections.insert().values(values)
+
+
+async def tenants(database: Database) -> list[str]:
+    rows = await database.rows(sa.select(collections.c.tenant).order_by(collections.c.tenant))
+    return [row["tenant"] for row in rows]
+
+
+async def test_a_change_that_fails_leaves_nothing(database: Database) -> None:
+    def fail(db: sa.Connection) -> None:
+        db.execute(new_collection("lost"))
+        raise BusyError("not now")
+
+    def keep(db: sa.Connection, name: str) -> str | None:
+        db.execute(new_collection(name))
+        return db.scalar(sa.select(collections.c.embedder))
+
+    with pytest.raises(BusyError, match="not now"):
+        await database.change(fail)
+    assert await database.change(keep, "kept") == "e"
+    assert await tenants(database) == ["kept"]
+
+
+async def test_a_transaction_whose_caller_is_cancelled_leaves_nothing(database: Database) -> None:
+    begun = asyncio.Event()
+
+    async def write() -> None:
+        async with database.write() as db:
+            await db.execute(new_collection("lost"))
+            begun.set()
+            while True:  # it is cancelled between two statements, or in the midst of one
+                await db.execute(sa.select(collections))
+
+    writing = asyncio.create_task(write())
+    await begun.wait()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    async with database.write() as db:
+        await db.execute(new_collection("kept"))
+    assert await tenants(database) == ["kept"]
 
 
 async def together(first: Database, second: Database, *keys: str) -> int:

@@ -11,7 +11,8 @@ import pytest
 from ingest.document_trace import DocumentTraces
 from ingest.retries import attempt
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import PostgresDatabase, SqliteDatabase
+from rag.catalog.database import PostgresDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import BusyError
 from rag.records import ATTEMPTS, Submission, Task
 from rag.telemetry.trace import Trace

@@ -23,7 +23,8 @@ from sqlalchemy.pool import NullPool
 
 import rag.catalog.migrations
 from rag.catalog import database as product
-from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase
+from rag.catalog.database import Database, PostgresDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import metadata
 from rag.errors import StorageError
 from tests.disks import fill as fill_disk
@@ -238,7 +239,7 @@ def test_a_table_that_is_copied_keeps_the_rows_that_refer_to_it(
         database = SqliteDatabase(file)
         # A build of SQLite may have them on from the start.
         sa.event.listen(
-            database._engine.sync_engine,
+            database._engine,
             "connect",
             lambda raw, _: raw.execute("PRAGMA foreign_keys=ON"),
         )

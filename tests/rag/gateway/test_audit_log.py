@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from rag.catalog.audit import Audit
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import StorageError, UpstreamError
 from rag.gateway import audit_log
 from rag.gateway.audit_log import LOST, AuditLog, bounded, now_ms

@@ -14,7 +14,7 @@ from generation.query.expansion import QuestionExpander
 from generation.query.rewriting import QuestionRewriter
 from generation.query.task_writer import TaskWriter
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import SqliteDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import BusyError, NotFoundError, UpstreamError
 from rag.pipeline.query import QueryPipeline
 from rag.protocols import Generator, Retriever

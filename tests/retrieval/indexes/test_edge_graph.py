@@ -62,8 +62,8 @@ def points(first: int, last: int) -> list[Point]:
 def in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rebuilds in this process, and makes every search one of the graph."""
 
-    async def rebuilt_here(source: Path, target: Path, mean_length: float) -> None:
-        rebuild(source, target, mean_length)
+    async def rebuilt_here(source: Path, target: Path, mean_length: float, **_: bool) -> None:
+        rebuild(source, target, mean_length, graph=True)
 
     monkeypatch.setattr(edge_upkeep, "run_child", rebuilt_here)
     monkeypatch.setattr(edge_points, "INDEXING_KB", 1)

@@ -282,9 +282,9 @@ async def test_a_rebuild_whose_child_fails_raises_and_the_old_index_still_answer
 async def test_the_cause_of_a_failed_rebuild_is_told(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(source: Path, folder: Path, mean_length: float) -> None:
+    async def broken(source: Path, folder: Path, mean_length: float, *, graph: bool) -> None:
         (source / "edge_config.json").unlink()
-        await run_child(source, folder, mean_length)
+        await run_child(source, folder, mean_length, graph=graph)
 
     monkeypatch.setattr(edge_upkeep, "run_child", broken)
     index = open_index(folder)

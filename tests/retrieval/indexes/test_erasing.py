@@ -177,6 +177,23 @@ async def test_a_small_shard_is_made_anew_as_the_block_ends(folder: Path, scope:
 
 
 @pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("is_small", [True, False])
+async def test_only_a_large_shard_gets_a_graph_when_it_is_made_anew(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch, is_small: bool
+) -> None:
+    monkeypatch.setattr(edge_upkeep, "INDEX_FROM", 5 if is_small else 3)
+    index = open_index(folder)
+    await index.upsert(scope, [secret(0), *random_points(4, first=10)])
+    await index.delete(scope, [secret(0).chunk.id])
+    await index.maintain(scope)
+    shard = index._shards.open(scope)
+    assert shard is not None
+    assert (shard.stats.points, shard.stats.indexed) == (4, 0 if is_small else 4)
+    assert len(await index.search(scope, [dense_leg("cat", limit=9)])) == 1
+    await index.close()
+
+
+@pytest.mark.usefixtures("at_once")
 async def test_what_there_is_no_time_for_at_the_end_the_next_process_does(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -274,7 +291,7 @@ async def test_what_a_killed_process_left_behind_goes_where_nobody_asks_for_it(
 async def test_one_that_fails_is_told_and_tried_again(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def full(*_: object) -> None:
+    async def full(*_: object, **__: object) -> None:
         raise StorageError("The disk is full.")
 
     monkeypatch.setattr(edge_upkeep, "ERASE_AGAIN", 0.01)

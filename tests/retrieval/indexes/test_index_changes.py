@@ -170,7 +170,7 @@ BLANK_AND_BACK = [FULL, ("write", {1: "the"}), ("write", {1: "dog"}), ("delete",
 
 
 @contextlib.contextmanager
-def all_due(rebuilt: Callable[[Path, Path, float], Any]) -> Iterator[None]:
+def all_due(rebuilt: Callable[..., Any]) -> Iterator[None]:
     """Makes `maintain` rebuild for the smallest reason."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(edge_upkeep, "INDEX_FROM", 1)
@@ -187,9 +187,9 @@ async def on_edge(steps: Sequence[Step], folder: Path) -> None:
 
     walk = Walk(opened, opened())
 
-    async def rebuilt(source: Path, target: Path, mean_length: float) -> None:
+    async def rebuilt(source: Path, target: Path, mean_length: float, *, graph: bool) -> None:
         await walk.change()
-        rebuild(source, target, mean_length)
+        rebuild(source, target, mean_length, graph=graph)
 
     with all_due(rebuilt):
         for step in steps:
