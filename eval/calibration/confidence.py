@@ -27,7 +27,12 @@ class Logistic:
 
     def probability(self, x: Floats) -> Floats:
         """Returns float64[n] for float64[n, features]."""
-        return _logistic(self.intercept + x @ self.weights)
+        return _logistic(self.logits(x))
+
+    def logits(self, x: Floats) -> Floats:
+        """Returns float64[n] for float64[n, features], without bounds."""
+        logits: Floats = self.intercept + x @ self.weights
+        return logits
 
 
 def fit_logistic(x: Floats, y: Floats, sample_weights: Floats) -> Logistic:

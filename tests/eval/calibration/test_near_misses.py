@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from eval.calibration.best_quote import FEATURES, Groups, confidence, fit
+from eval.calibration.best_quote import FEATURES, Groups, confidence, fit, rescaled
 from eval.calibration.confidence import Logistic
 from eval.calibration.evidence_runs import Retrieved
 from eval.calibration.near_misses import LANGUAGES, NEAR_MISSES, Near, near_figures
@@ -73,6 +73,17 @@ def test_a_feature_that_is_left_out_has_no_weight() -> None:
     )
     assert fit(groups, without="sentence").weights[FEATURES.index("sentence")] == 0
     assert fit(groups).weights[FEATURES.index("sentence")] > 0
+
+
+def test_a_rescaled_model_ranks_as_before_and_is_right_as_often_as_it_says() -> None:
+    levels = [place / 10 for place in range(1, 9)]
+    right = [answer(("It is blue.", level), answerable=True) for level in levels[3:]]
+    wrong = [answer(("It is red.", level), answerable=False) for level in levels]
+    groups = Groups(inside=[right], outside=[wrong, wrong])
+    model = rescaled(MODEL, groups)
+    before, after = (confidence(each, groups.all()) for each in (MODEL, model))
+    assert np.array_equal(np.argsort(before, kind="stable"), np.argsort(after, kind="stable"))
+    assert np.average(after, weights=groups.weights()) == pytest.approx(1 / 3)
 
 
 def test_figures_are_those_of_each_language() -> None:
