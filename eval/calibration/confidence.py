@@ -27,7 +27,12 @@ class Logistic:
 
     def probability(self, x: Floats) -> Floats:
         """Returns float64[n] for float64[n, features]."""
-        return _logistic(self.intercept + x @ self.weights)
+        return _logistic(self.logits(x))
+
+    def logits(self, x: Floats) -> Floats:
+        """Returns float64[n] for float64[n, features], without bounds."""
+        logits: Floats = self.intercept + x @ self.weights
+        return logits
 
 
 def fit_logistic(x: Floats, y: Floats, sample_weights: Floats) -> Logistic:
@@ -38,7 +43,8 @@ def fit_logistic(x: Floats, y: Floats, sample_weights: Floats) -> Logistic:
         y: float64[n], 0 or 1.
         sample_weights: float64[n], the weight of each sample.
     """
-    mean, scale = x.mean(axis=0), x.std(axis=0)
+    mean, spread = x.mean(axis=0), x.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0)  # a constant feature gets the weight 0
     z = np.column_stack([np.ones(len(x)), (x - mean) / scale])
     counts = sample_weights / sample_weights.sum()
     ridge = RIDGE * np.diag([0.0, *np.ones(x.shape[1])])

@@ -46,8 +46,12 @@ class Retrieved:
 
     def found(self, among: int = MAX_SENTENCES) -> bool:
         """True if one of the first quotes contains a gold answer, ignoring case and spacing."""
-        quotes = [_folded(quote) for quote in self.quotes()[:among]]
-        return any(_folded(answer) in quote for answer in self.question.answers for quote in quotes)
+        return any(self.right_quotes()[:among])
+
+    def right_quotes(self) -> list[bool]:
+        """Returns, for each quote, True if it contains a gold answer."""
+        answers = [_folded(answer) for answer in self.question.answers]
+        return [any(answer in _folded(quote) for answer in answers) for quote in self.quotes()]
 
 
 class EvidenceRunner:

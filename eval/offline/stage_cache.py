@@ -244,7 +244,7 @@ def _evidence(cached: dict[str, Any] | None) -> Evidence | None:
     if cached is None:
         return None
     sentences = tuple(Sentence(**sentence) for sentence in cached["sentences"])
-    features = Features(**cached["features"])
+    features = tuple(Features(**each) for each in cached["features"])
     return Evidence(
         sentences=sentences,
         features=features,

@@ -61,7 +61,7 @@ class Judge:
         if evidence.absent:
             unknown: Reason = "unknown_identifier"
             return Verdict(confidence=0.0, abstained=unknown, missing=evidence.absent)
-        confidence = self._calibration.probability(evidence.features)
+        confidence = max(map(self._calibration.probability, evidence.features))
         if confidence < self._threshold:
             return self._abstain(prompt, confidence=confidence)
         return Verdict(confidence=confidence, evidence=evidence)

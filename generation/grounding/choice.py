@@ -66,18 +66,32 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """Measures how well the best sentence and its passage fit the question, for the confidence.
+    """Measures how well a sentence and its passage fit the question, for the confidence.
 
     Attributes:
         sentence: late interaction of question and sentence, -1 to 1.
         coverage: IDF-weighted share of the question's terms in the sentence, the sentence before it
             and the titles above it, 0 to 1.
         name_missing: 1 if the question has a name or a number that the passage has not, else 0.
+        type_missing: 1 if the quote has nothing of the kind that the question asks for, such as a
+            date, a price or a person, else 0.
+        count_missing: 1 if the question asks how many, and the quote has no number close to what
+            is counted, else 0.
+        number_missing: 1 if the question has a number that neither the quote nor the titles above
+            it have, else 0.
+        unmatched: how far the question's content words are from the most similar one of the
+            passage, weighted by IDF, 0 to 0.6.
+
+    The last four are measured for what is quoted only.
     """
 
     sentence: float
     coverage: float
     name_missing: float
+    type_missing: float = 0.0
+    count_missing: float = 0.0
+    number_missing: float = 0.0
+    unmatched: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

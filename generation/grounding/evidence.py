@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from generation.grounding.agreement import AskedWord, content_words, with_agreement
 from generation.grounding.choice import WEAKER_BY, Candidate, Features, Sentence, choose
 from generation.grounding.editions import Editions
 from generation.grounding.presence import Missing, Wanted, missing_words, names
@@ -31,10 +32,10 @@ COVERAGE_WEIGHT = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """The few sentences, lists and rows to answer with, best first; the features of the first."""
+    """The few sentences, lists and rows to answer with, best first, and the features of each."""
 
     sentences: tuple[Sentence, ...]
-    features: Features
+    features: tuple[Features, ...]
     absent: tuple[str, ...] = ()
     """Identifiers of the question that no passage has."""
     dates: tuple[tuple[int, str], ...] = ()
@@ -43,13 +44,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
-    """`terms` are the ids of its terms, ascending, `weights` their IDF divided by its sum."""
+    """`terms` are the ids of its terms, ascending, `weights` their IDF divided by its sum.
+
+    `words` are its content words.
+    """
 
     tokens: Float32Array
     spans: npt.NDArray[np.int32]
     terms: npt.NDArray[np.int32]
     weights: Float32Array
     names: npt.NDArray[np.bool_]
+    words: tuple[AskedWord, ...]
 
     def has(self, bags: Sequence[SparseVector]) -> npt.NDArray[np.bool_]:
         """Returns bool[bags, terms]: True if the question's term is in the bag."""
@@ -117,8 +122,11 @@ class EvidenceFinder:
         if text != prompt.question:
             question = await self._question(replace(prompt, question=text))
         candidates: list[Candidate] = []
+        nearest: list[Float32Array] = []
         for place, (chunk, tokens) in enumerate(zip(chunks, passages, strict=True)):
-            candidates += self._candidates(question, place, chunk, tokens)  # 2.
+            cosines = product(question.tokens, tokens.vectors)
+            nearest.append(cosines.max(axis=1, initial=-1.0))
+            candidates += self._candidates(question, place, chunk, tokens, cosines)  # 2.
         if not candidates:
             return None
         wanted = Wanted(prompt.question, chunks)
@@ -131,9 +139,12 @@ class EvidenceFinder:
         preferred = editions.preferred(standing or about or candidates)
         chosen = choose(preferred, prompt.question)  # 3.
         chosen += editions.contradicting(chosen, preferred)
+        quoted = editions.newest_first(chosen)
         return Evidence(
-            sentences=tuple(c.sentence for c in editions.newest_first(chosen)),
-            features=chosen[0].features,
+            sentences=tuple(c.sentence for c in quoted),
+            features=tuple(
+                with_agreement(c, text, question.words, nearest[c.sentence.place]) for c in quoted
+            ),
             absent=wanted.absent,
             dates=editions.shown(chosen),
         )
@@ -148,12 +159,24 @@ class EvidenceFinder:
         (tokens,) = await self._embedder.embed_tokens([text], kind="query")
         whole, named = self._encoder.encode([text, " ".join(names(text))])
         idf = np.array(await self._index.idf(prompt.scope, whole.indices.tolist()), np.float32)
+        weight = dict(zip(whole.indices.tolist(), idf.tolist(), strict=True))
+        content = content_words(text)
+        bags = self._encoder.encode([word[0] for word in content])
         return _Question(
             tokens=tokens.vectors,
             spans=tokens.spans,
             terms=whole.indices,
             weights=idf / (idf.sum() or 1),
             names=np.isin(whole.indices, named.indices),
+            words=tuple(
+                AskedWord(
+                    text=word[0],
+                    tokens=(tokens.spans[:, 0] >= word.start())
+                    & (tokens.spans[:, 1] <= word.end()),
+                    weight=max((weight.get(term, 0.0) for term in bag.indices.tolist()), default=0),
+                )
+                for word, bag in zip(content, bags, strict=True)
+            ),
         )
 
     def _read_anew(self, passage: _Passage) -> _Read:
@@ -165,13 +188,17 @@ class EvidenceFinder:
         return _Read(units=found, bags=bags, terms=terms)
 
     def _candidates(
-        self, question: _Question, place: int, chunk: Chunk, tokens: TokenVectors
+        self,
+        question: _Question,
+        place: int,
+        chunk: Chunk,
+        tokens: TokenVectors,
+        cosines: Float32Array,
     ) -> Iterator[Candidate]:
         read = self._read(_passage(chunk))
         found = read.units
         above, *has = asked = question.has(read.bags)
         name_missing = float((question.names & ~asked.any(axis=0)).any())
-        cosines = product(question.tokens, tokens.vectors)
         passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
         near = _Near(cosines, tokens, chunk)
         by_span = {unit.span: row for unit, row in zip(found, has, strict=True)}

@@ -214,8 +214,34 @@ async def test_titles_above_a_sentence_count(finder: EvidenceFinder) -> None:
     titled = await finder.find(prompt(question, text, title="James Watt"))
     assert without is not None
     assert titled is not None
-    assert titled.features.coverage > without.features.coverage
-    assert (without.features.name_missing, titled.features.name_missing) == (1, 0)
+    assert titled.features[0].coverage > without.features[0].coverage
+    assert (without.features[0].name_missing, titled.features[0].name_missing) == (1, 0)
+
+
+async def test_each_quote_has_features_of_what_it_lacks(finder: EvidenceFinder) -> None:
+    text = "Mill Bridge is closed from 7 April. The works on Mill Bridge cost 2 million pounds."
+    evidence = await finder.find(prompt("What do the works on Mill Bridge cost?", text))
+    assert evidence is not None
+    missing = {
+        text[s.start : s.end].split(maxsplit=1)[0]: features.type_missing
+        for s, features in zip(evidence.sentences, evidence.features, strict=True)
+    }
+    assert missing["The"] == 0
+    assert missing.get("Mill", 1) == 1
+
+
+async def test_a_near_miss_has_less_confidence_than_an_answer(finder: EvidenceFinder) -> None:
+    text = "Mill Bridge is closed from 7 April to 27 June. It can be crossed on a footbridge."
+    judge = Judge(finder=finder, calibration=load_calibration())
+    answered, *near = [
+        (await judge.judge(prompt(question, text))).confidence
+        for question in (
+            "When is Mill Bridge closed?",
+            "How much does Mill Bridge cost?",
+            "How many cars cross Mill Bridge?",
+        )
+    ]
+    assert max(near) < answered / 2
 
 
 class NoTokens:
