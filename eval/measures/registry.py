@@ -31,8 +31,9 @@ CITATIONS = (
     *("cited_span_precision", "cited_span_recall", "cited_span_iou"),
     "support",
 )
+CLAIMS = ("claims_supported", "claims_wrongly_refused", "answers_rescued", "wrong_figures")
 CONDUCT = ("abstained", "failed")
-DEFAULT = (*RETRIEVAL, *SPANS, *CONTEXT, *ANSWERS, *CITATIONS, *CONDUCT)
+DEFAULT = (*RETRIEVAL, *SPANS, *CONTEXT, *ANSWERS, *CITATIONS, *CLAIMS, *CONDUCT)
 """The measures that are computed by default."""
 SCORED = (
     *("groundedness", "citation_precision", "citation_coverage"),
@@ -42,7 +43,7 @@ SCORED = (
 JUDGED = ("judge_groundedness", "judge_relevance", "judge_failed")
 """Measures by a language model: `eval.online.judge.AnswerJudge` computes them."""
 
-_FIXED = frozenset({*ANSWERS, *CITATIONS, *CONDUCT, *SCORED, *JUDGED})
+_FIXED = frozenset({*ANSWERS, *CITATIONS, *CLAIMS, *CONDUCT, *SCORED, *JUDGED})
 _SPAN = re.compile(r"span_(?:recall|precision|iou)@([1-9]\d*c?)")
 _CONTEXT = re.compile(r"context_(?:precision|recall)@([1-9]\d*)")
 
@@ -88,7 +89,7 @@ def check_made(names: Iterable[str], *, answers: bool, top_k: int) -> None:
 
 def of_answers(name: str) -> bool:
     """True if a measure needs answers; the places of hits are known without them."""
-    return name in {*ANSWERS, *CITATIONS, "abstained"}
+    return name in {*ANSWERS, *CITATIONS, *CLAIMS, "abstained"}
 
 
 def _hits(name: str) -> int:
@@ -136,6 +137,7 @@ def measure(
         **ranking_measures([name for name in names if is_ranking(name)], gains, outcome.documents),
         **_answers(question, outcome),
         **_citations(relevant, evidence, outcome.citations),
+        **_claims(question, outcome),
         **_conduct(outcome),
     }
     for cut in _cuts(_SPAN, names):
@@ -176,6 +178,25 @@ def _citations(
         values["cited_span_iou"] = scores.iou
     if citations:
         values["support"] = _mean([cited.support for cited in citations])
+    return values
+
+
+def _claims(question: Question, outcome: Outcome) -> dict[str, float]:
+    """Measures the claims of a language model; nothing if none was checked."""
+    written = sum(outcome.claims.values())
+    if not written:
+        return {}
+    refused = written - outcome.claims.get("supported", 0)
+    values = {
+        "claims_supported": outcome.claims.get("supported", 0) / written,
+        "wrong_figures": float(outcome.wrong_figures),
+    }
+    if refused and question.answers:
+        right = answer_scores(
+            without_markers(outcome.answer), question.answers, language_of(question)
+        ).contains_gold
+        values["claims_wrongly_refused"] = outcome.refused_right / refused
+        values["answers_rescued"] = float(right and not outcome.refused_right)
     return values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from eval.measures.slices import ANSWERABLE, slices_of
 from eval.offline.plan import Plan
 from eval.offline.scoring import Scorer
 from eval.runs.run_folder import Cited, Found, Outcome
+from generation.grounding.citations import without_markers
 from ingest.readers.decoding import storable
 from rag.build.ingest import Ingesting
 from rag.build.service import Service
@@ -23,6 +25,8 @@ from rag.errors import InputError, RagError
 from rag.feedback.observer import Traces
 from rag.records import JobRecord, Submission
 from rag.telemetry.trace import Score, Trace
+from rag.text.passages import passage_text
+from rag.text.stated_figures import missing_figures
 from rag.types import Answer, Hit, Query, Scope
 
 POLL_SECONDS = 0.2
@@ -184,7 +188,7 @@ async def put(service: Service, plan: Plan, question: Question, scorer: Scorer |
             answer = await service.query.answer(query, trace)
             seconds = time.perf_counter() - started
             hits = answer.hits
-            outcome = _of_answer(outcome, answer)
+            outcome = _of_answer(outcome, question, answer)
             if scorer:
                 outcome = replace(outcome, measures=await scorer(question, answer))
         else:
@@ -199,7 +203,7 @@ async def put(service: Service, plan: Plan, question: Question, scorer: Scorer |
     return replace(outcome, seconds=seconds, timings=dict(trace.timings), trace_id=trace.id)
 
 
-def _of_answer(outcome: Outcome, answer: Answer) -> Outcome:
+def _of_answer(outcome: Outcome, question: Question, answer: Answer) -> Outcome:
     return replace(
         outcome,
         hits=_found(answer.hits),
@@ -212,11 +216,24 @@ def _of_answer(outcome: Outcome, answer: Answer) -> Outcome:
         ),
         unsupported=len(answer.unsupported),
         uncited=len(answer.uncited),
+        claims=Counter(claim.outcome for claim in answer.claims),
+        refused_right=_refused_right(question, answer),
+        wrong_figures=len(
+            missing_figures(
+                without_markers(answer.text), [passage_text(hit.chunk) for hit in answer.passages]
+            )
+        ),
         degraded=answer.degraded,
         input_tokens=answer.usage.input_tokens,
         output_tokens=answer.usage.output_tokens,
         cost=answer.usage.cost,
     )
+
+
+def _refused_right(question: Question, answer: Answer) -> int:
+    """Counts the refused claims that have a gold answer."""
+    texts = [claim.text.lower() for claim in answer.claims if claim.objection]
+    return sum(any(gold.lower() in text for gold in question.answers) for text in texts)
 
 
 def _found(hits: Sequence[Hit]) -> tuple[Found, ...]:

@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -58,7 +58,9 @@ class Outcome:
     (`{"lang": "de"}`). `hits` are best first. `documents` are ids, best first, of the first
     `chunks_asked` chunks: more than `hits` if these are of fewer documents than were asked for.
     `answer` is empty if it abstained, and `reason` says why. `unsupported` and `uncited` count
-    markers that were removed and sentences without a marker. `timings` are milliseconds by stage,
+    markers that were removed and sentences without a marker. `claims` counts the sentences of a
+    model by what became of them, `refused_right` those that were refused and have a right answer,
+    `wrong_figures` the figures of the answer that no passage has. `timings` are milliseconds by stage,
     `seconds` the whole. `measures` are by name, as `eval.measures` has them; one that does not
     apply to the question is missing. `trace_id` names its trace. `error` is what failed; then all
     else is empty.
@@ -76,6 +78,9 @@ class Outcome:
     citations: tuple[Cited, ...] = ()
     unsupported: int = 0
     uncited: int = 0
+    claims: Mapping[str, int] = field(default_factory=dict)
+    refused_right: int = 0
+    wrong_figures: int = 0
     degraded: tuple[str, ...] = ()
     timings: Mapping[str, float]
     seconds: float = 0.0
