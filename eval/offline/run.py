@@ -218,16 +218,18 @@ def _of_answer(outcome: Outcome, question: Question, answer: Answer) -> Outcome:
         uncited=len(answer.uncited),
         claims=Counter(claim.outcome for claim in answer.claims),
         refused_right=_refused_right(question, answer),
-        wrong_figures=len(
-            missing_figures(
-                without_markers(answer.text), [passage_text(hit.chunk) for hit in answer.passages]
-            )
-        ),
+        wrong_figures=_wrong_figures(answer),
         degraded=answer.degraded,
         input_tokens=answer.usage.input_tokens,
         output_tokens=answer.usage.output_tokens,
         cost=answer.usage.cost,
     )
+
+
+def _wrong_figures(answer: Answer) -> int:
+    """Counts the figures of an answer that no passage has."""
+    texts = [passage_text(hit.chunk) for hit in answer.passages]
+    return len(missing_figures(without_markers(answer.text), texts))
 
 
 def _refused_right(question: Question, answer: Answer) -> int:

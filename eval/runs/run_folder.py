@@ -60,10 +60,10 @@ class Outcome:
     `answer` is empty if it abstained, and `reason` says why. `unsupported` and `uncited` count
     markers that were removed and sentences without a marker. `claims` counts the sentences of a
     model by what became of them, `refused_right` those that were refused and have a right answer,
-    `wrong_figures` the figures of the answer that no passage has. `timings` are milliseconds by stage,
-    `seconds` the whole. `measures` are by name, as `eval.measures` has them; one that does not
-    apply to the question is missing. `trace_id` names its trace. `error` is what failed; then all
-    else is empty.
+    `wrong_figures` the figures of the answer that no passage has. `timings` are milliseconds by
+    stage, `seconds` the whole. `measures` are by name, as `eval.measures` has them; one that does
+    not apply to the question is missing. `trace_id` names its trace. `error` is what failed; then
+    all else is empty.
     """
 
     id: str

@@ -20,6 +20,7 @@ from eval.measures.ranking import to_trec
 from eval.measures.registry import (
     ANSWERS,
     CITATIONS,
+    CLAIMS,
     DEFAULT,
     JUDGED,
     RETRIEVAL,
@@ -308,7 +309,7 @@ def test_what_failed_is_0_even_where_abstaining_was_right() -> None:
     }
     known_well = question("x", spans=[span("d", 0, 5)])
     scores = measure(known_well, {"d": 1}, failed)
-    assert scores.keys() == set(DEFAULT) - {"support"}
+    assert scores.keys() == set(DEFAULT) - {"support", *CLAIMS}
     assert scores == {name: float(name == "failed") for name in scores}
 
 
@@ -402,3 +403,23 @@ def test_slices_say_what_kind_of_question_it_is() -> None:
         question(answerable=False, lang="zh"), text="丹佛野马队在哪一年赢得了超级碗比赛?"
     )
     assert slices_of(asked) == {"answerable": "no", "length": "over 10 words", "type": "other"}
+
+
+def test_claims_of_a_model() -> None:
+    asked = question("1769")
+    assert measure(asked, {}, outcome(answer="In 1769."), CLAIMS) == {}
+    written = {"supported": 1, "rewritten": 1, "replaced": 2}
+    rescued = outcome(answer="In 1769. [1]", claims=written)
+    assert measure(asked, {}, rescued, CLAIMS) == {
+        "claims_supported": 0.25,
+        "claims_wrongly_refused": 0.0,
+        "answers_rescued": 1.0,
+        "wrong_figures": 0.0,
+    }
+    wronged = outcome(answer="In 1769. [1]", claims=written, refused_right=1, wrong_figures=2)
+    assert measure(asked, {}, wronged, CLAIMS) == {
+        "claims_supported": 0.25,
+        "claims_wrongly_refused": 1 / 3,
+        "answers_rescued": 0.0,
+        "wrong_figures": 2.0,
+    }
