@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from generation.grounding.citations import claims_of
 from generation.grounding.groundedness import ClaimScorer
 from generation.grounding.support import shared_grams
-from rag.text.figures import figures
+from rag.text.figures import Figure, figures
 from rag.text.languages import language_of
 from rag.text.passages import heading_text, passage_text
 from rag.text.sentences import sentence_spans
@@ -153,6 +154,9 @@ class ClaimChecker:
         """Returns the figures of a text that no passage has."""
         return tuple(figure.text for figure in missing_figures(_bare(text), self._texts))
 
+    def _figures_missing_by_passage(self, claim: str) -> list[list[Figure]]:
+        return [missing_figures(claim, [text]) for text in self._texts]
+
     async def check(self, claim: str) -> Verdict:
         """Returns the verdict on a sentence without markers.
 
@@ -166,7 +170,8 @@ class ClaimChecker:
         bare = bool(_ANSWER.search(claim)) or len(_words(claim)) < SHORT_CLAIM
         claim = stated_in(claim)
         stated = f"{self._question} {claim}" if bare else claim
-        missing = [missing_figures(claim, [text]) for text in self._texts]
+        # In a thread: reading the figures of all passages takes tens of milliseconds.
+        missing = await asyncio.to_thread(self._figures_missing_by_passage, claim)
         scores = (await self._scorer.scores([stated], self._chunks))[0]
         order = _best_first(scores)
         having = [n for n in order if not missing[n - 1]]

@@ -37,7 +37,9 @@ _CLOCK = (
     r"[ \u00a0]?(?P<half>[ap]\.?m\b\.?|Uhr\b|(?<=:\d\d)(?![:\d])))"
 )
 _VERSION = r"(?P<version>(?<![\w.])(?!\d{1,3}(?:\.\d{3})+(?!\.?\d))\d+(?:\.\d+){2,}(?!\w))"
-_CODE = r"(?P<code>(?<!\w)(?=[^\W\d_]*[-_/.]?\w*\d)[^\W\d_]\w*(?:[-_./]\w+)*(?!\w))"
+_HAS_DIGIT = r"(?=[^\W\d_]{0,32}[-_/.]?\w{0,32}\d)"
+"""Bounded: a long word without a digit would be looked through from each of its letters."""
+_CODE = rf"(?P<code>(?<!\w){_HAS_DIGIT}[^\W\d_]\w*(?:[-_./]\w+)*(?!\w))"
 _DIGITS = r"(?:\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?!\d)|\d+)(?:[.,]\d+)?"
 _NUMBER = (
     rf"(?:{BEFORE})?(?P<number>(?<![\w.,])(?:(?<![^\s(])[-−])?{_DIGITS})"

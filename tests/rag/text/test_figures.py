@@ -109,3 +109,9 @@ def test_any_text_states_its_own_figures(text: str) -> None:
 
 def test_one_and_articles_are_no_figures() -> None:
     assert figures("One of them is a day off, ein Tag, un jour.") == ()
+
+
+@pytest.mark.parametrize("text", ["a", "a-", "1 ", "1/", "may ", "1.", "100,", "£", "a_"])
+def test_long_texts_are_read_in_time(text: str) -> None:
+    """Quadratic time would be minutes here."""
+    figures(text * 100_000)
