@@ -335,18 +335,15 @@ def _answer(
 
 
 _REFUSED: Mapping[ClaimOutcome, str] = {
-    "rewritten": "refused, and the rest of the answer was written anew",
-    "replaced": "replaced by the documents' own sentences",
+    "rewritten": "refused, with the rest of the answer written anew",
+    "replaced": "replaced by the documents' own",
     "removed": "left out",
 }
 
 
 def _refused(claims: Sequence[Claim]) -> Iterator[str]:
-    """Yields, for `degraded`, the number of claims that are not shown, by what became of them."""
+    """Yields, for `degraded`, the numbers of claims that are not shown, if there are any."""
     counts = Counter(claim.outcome for claim in claims)
-    for outcome, became in _REFUSED.items():
-        if count := counts[outcome]:
-            yield (
-                f"claims: {count} of the model's sentences {became}, because the passages do not"
-                " support it"
-            )
+    parts = [f"{counts[each]} {became}" for each, became in _REFUSED.items() if counts[each]]
+    if parts:
+        yield f"claims: sentences that the passages do not support: {', '.join(parts)}"

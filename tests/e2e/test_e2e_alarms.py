@@ -93,31 +93,38 @@ def cites_nothing(service: Service) -> None:
 
 @needs_promtool
 @pytest.mark.parametrize(
-    ("drop", "alarms"),
+    ("drop", "claims", "alarms"),
     [
-        (reranker_off, ["PlumblineDegraded"]),
-        (index_emptied, ["PlumblineNoDocuments", "PlumblineAbstentions"]),
+        (reranker_off, "off", ["PlumblineDegraded"]),
+        (index_emptied, "off", ["PlumblineNoDocuments", "PlumblineAbstentions"]),
         (
             cites_nonsense,
+            "off",
             [
                 "PlumblineCitationsUnsupported",
                 "PlumblineAnswersUncited",
                 "PlumblineGroundednessLow",
             ],
         ),
-        (cites_nothing, ["PlumblineAnswersUncited", "PlumblineGroundednessLow"]),
+        (cites_nothing, "off", ["PlumblineAnswersUncited", "PlumblineGroundednessLow"]),
+        (cites_nothing, "strict", ["PlumblineClaimsRefused"]),
     ],
 )
 def test_an_alarm_fires_within_two_evaluations_of_a_drop(
-    service: Service, tmp_path: Path, drop: Callable[[Service], None], alarms: list[str]
+    service: Service,
+    tmp_path: Path,
+    drop: Callable[[Service], None],
+    claims: str,
+    alarms: list[str],
 ) -> None:
     recording = Recording()
+    body = {"query": QUESTION, "claims": claims}
     for turn, second in enumerate(range(0, END + 1, SCRAPE)):
         recording.add(wait_for(partial(scored, service.http, turn * QUESTIONS)))
         if second == DROP:
             drop(service)
         for _ in range(QUESTIONS):
-            service.http.post("/v1/query", json={"query": QUESTION}).raise_for_status()
+            service.http.post("/v1/query", json=body).raise_for_status()
     judge(recording, tmp_path, "plumbline:answers:enough", alarms)
 
 

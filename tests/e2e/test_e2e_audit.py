@@ -22,18 +22,19 @@ ON = {"RAG_GATEWAY__ENABLED": "true"}
 EVERY = ("--scopes", "ask,read,write,admin")
 KILLED = """
 import os, signal, sys
-from rag.catalog import database
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.cli.main import main
 left = int(sys.argv.pop(1))
 def counting(write):
-    def counted(self):
+    def counted(self, *args, **options):
         global left
         left -= 1
         if left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return write(self)
+        return write(self, *args, **options)
     return counted
-database.SqliteDatabase.write = counting(database.SqliteDatabase.write)
+SqliteDatabase.write = counting(SqliteDatabase.write)
+SqliteDatabase.change = counting(SqliteDatabase.change)
 sys.exit(main(sys.argv[1:]))
 """
 """A command that is killed at the beginning of a transaction, by its number."""

@@ -300,7 +300,7 @@ def test_a_claim_with_a_wrong_figure_is_written_anew_then_replaced(
     assert "".join(d["text"] for kind, d in begun if kind == "token") == answer["answer"]
     assert [c["outcome"] for c in answer["claims"]] == ["rewritten", "replaced"]
     assert {c["objection"] for c in answer["claims"]} == {"figure"}
-    assert [each.partition(":")[0] for each in answer["degraded"]] == ["claims", "claims"]
+    assert [each.partition(":")[0] for each in answer["degraded"]] == ["claims"]
     first, second = model.requests[asked:]
     assert second["messages"][:2] == first["messages"]
     assert "No passage has 1796." in second["messages"][-1]["content"]

@@ -18,7 +18,7 @@ from tests.servers import RAG, Json, Server, environment, rag, serving
 INGESTED = {"jobs", "counts", "outcomes", "failures", "seconds"}
 HITS = {"hits", "timings", "degraded", "trace_id"}
 ANSWER = HITS | {
-    "question", "answer", "citations", "unsupported", "uncited", "abstained", "reason",
+    "question", "answer", "citations", "unsupported", "uncited", "claims", "abstained", "reason",
     "confidence", "usage", "answer_id", "missing",
     "finish_reason",
 }  # fmt: skip

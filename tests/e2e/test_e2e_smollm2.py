@@ -24,6 +24,9 @@ import psutil
 import pytest
 from tokenizers import Tokenizer
 
+from generation.drafts.marked import MARK
+from generation.grounding.citations import without_markers
+from rag.text.stated_figures import missing_figures
 from tests.places import DATA
 from tests.servers import PATIENCE, RAG, Json, Server, serving, submit, wait_for
 from tests.smollm2 import smollm2
@@ -102,8 +105,12 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 
 def ask(http: httpx.Client, question: str = LEAVE, **options: Any) -> Json:
-    """Returns the answer, of 64 tokens by default, after checking it."""
-    asked = {"max_tokens": 64} | ({} if "messages" in options else {"query": question}) | options
+    """Returns the answer, by default unchecked and of 64 tokens, after checking it."""
+    asked = (
+        {"max_tokens": 64, "claims": "off"}
+        | ({} if "messages" in options else {"query": question})
+        | options
+    )
     response = http.post("/v1/query", json=asked)
     assert response.status_code == 200, response.text
     answer: Json = response.json()
@@ -122,10 +129,10 @@ def check(answer: Json) -> None:
         assert texts[citation["document_id"]][start:end] == citation["quote"]
         assert citation["support"] >= 0.55
     assert not re.search(r"\]\(|<[a-z/!?]|evil\.example", text, re.IGNORECASE)
-    stages = "rewrite|expand|dense|rerank|passages|generate"
+    stages = "rewrite|expand|dense|rerank|passages|generate|claims"
     assert all(re.match(rf"({stages}): \S", cause) for cause in answer["degraded"])
     if answer["abstained"]:
-        assert (text, answer["finish_reason"]) == ("", None)
+        assert text == ""
     elif not any(cause.startswith("generate: ") for cause in answer["degraded"]):
         assert text
         assert answer["finish_reason"] in ("stop", "length")
@@ -165,7 +172,7 @@ def test_a_passage_that_it_makes_up_is_searched_with_and_its_answers_are_judged(
 
 
 def test_an_answer_is_streamed_as_it_is_written(http: httpx.Client) -> None:
-    response = http.post("/v1/query", json={"query": LEAVE, "stream": True})
+    response = http.post("/v1/query", json={"query": LEAVE, "stream": True, "claims": "off"})
     blocks = [block.split("\n") for block in response.text.strip().split("\n\n")]
     events = [
         (lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: ")))
@@ -179,6 +186,25 @@ def test_an_answer_is_streamed_as_it_is_written(http: httpx.Client) -> None:
     assert len(pieces) > 2
     assert "".join(pieces) == answer["answer"]
     assert [data for kind, data in events if kind == "citation"] == answer["citations"]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_held_to_the_passages_it_makes_nothing_up(http: httpx.Client, question: str) -> None:
+    answer = ask(http, question, claims="strict")
+    texts = [document["text"] for document in documents()]
+    assert missing_figures(without_markers(answer["answer"]), texts) == []
+    shown = [claim for claim in answer["claims"] if claim["start"] is not None]
+    assert {claim["outcome"] for claim in shown} <= {"supported"}
+    refused = len(answer["claims"]) - len(shown)
+    assert bool(refused) == any(cause.startswith("claims: ") for cause in answer["degraded"])
+    assert answer["citations"] or answer["abstained"]
+
+
+def test_marked_it_is_shown_with_its_faults(http: httpx.Client) -> None:
+    answer = ask(http, QUESTIONS[1], claims="mark")
+    for claim in answer["claims"]:
+        behind = answer["answer"][claim["end"] :]
+        assert behind.startswith(MARK) == (claim["outcome"] == "marked")
 
 
 def test_a_chat_completion_is_streamed(http: httpx.Client) -> None:
