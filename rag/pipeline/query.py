@@ -203,6 +203,9 @@ class QueryPipeline(SearchPipeline):
                 break
             prompt = replace(prompt, revision=Revision(kept=draft.text, refused=draft.refused))
             draft.revise()
+        refused = tuple(_refused(draft.claims))
+        run.trace.degraded += refused
+        run.degraded += refused
         answer = _answer(prompt, draft, last, hits, run)
         describe_checks(run.trace, answer)
         yield answer
@@ -326,7 +329,7 @@ def _answer(
         reason=reason,
         missing=last.missing,
         confidence=last.confidence or 0.0,
-        degraded=(*run.degraded, *_refused(draft.claims)),
+        degraded=tuple(run.degraded),
         usage=run.usage,
         finish_reason=last.finish_reason,
         timings=dict(run.stopwatch.milliseconds),
