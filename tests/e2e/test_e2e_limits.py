@@ -19,7 +19,7 @@ from tests.charging import DOCUMENT, MODEL, QUESTION, client, key
 from tests.flood import Flood
 from tests.model_server import ModelServer, chunk, model_server, says, sends, silent
 from tests.redis_server import redis_server
-from tests.servers import Server, serving, submit, wait_for
+from tests.servers import Json, Server, serving, submit, wait_for
 
 KINDS = {
     "fast": "requests = 6000\ntokens = 100000000\nat_once = 100",
@@ -228,8 +228,12 @@ class TestBudgets:
         self, server: Server, keys: dict[str, tuple[str, str]]
     ) -> None:
         with client(server, keys["cheap"][1]) as http:
-            own = http.get("/v1/usage", params={"by": ["key", "model"]}).json()
-        (group,) = [each for each in own["groups"] if each["model"]]
+
+            def by_model() -> list[Json]:
+                own = http.get("/v1/usage", params={"by": ["key", "model"]}).json()
+                return [each for each in own["groups"] if each["model"]]
+
+            (group,) = wait_for(by_model)  # the ledger is written behind the answers
         assert group["key"] == keys["cheap"][0]
         assert (group["model"], group["requests"], group["cost"]) == ("tiny", 2, 154.0)
         with client(server, keys["admin"][1]) as http:
