@@ -27,7 +27,7 @@ from retrieval.embedders.embedder import BertEmbedder
 from tests.e2e.test_e2e_chat import CONFIG, DOCUMENTS, FACT, KEY, QUESTION
 from tests.e2e.test_e2e_workers import SCOPE, Cluster, cluster  # noqa: F401 - a fixture
 from tests.fakes import ScriptedModel, make_chunk
-from tests.model_server import ModelServer, model_server, says
+from tests.model_server import ModelServer, model_server, says, silent
 from tests.otlp_server import OtlpServer, otlp_server
 from tests.rag.catalog.test_answers import given
 from tests.servers import RAG, Json, Server, rag, serving, submit, wait_for
@@ -270,12 +270,16 @@ def test_a_server_that_is_killed_leaves_answers_that_the_next_one_scores(
     with serving(tmp_path / "data", env=env) as first, first.client() as http:
         submit(http, *DOCUMENTS)
     catalog = tmp_path / "data" / "catalog.sqlite"
-    with serving(tmp_path / "data", env=env) as second, second.client() as http:
-        http.post("/v1/query", json={"query": QUESTION})
-        wait_for(lambda: rows(catalog, "1") or None)
-        second.kill()
-    with sqlite3.connect(catalog) as db:  # as if it had been killed a moment earlier
-        db.execute("UPDATE answers SET to_score = 1, claimed_at = NULL, scores = '{}'")
+    config = tmp_path / "rag.toml"
+    with model_server(silent) as judge:  # so that it is killed while it scores
+        config.write_text(JUDGE.format(url=judge.url))
+        with serving(tmp_path / "data", env=env) as second, second.client() as http:
+            http.post("/v1/query", json={"query": QUESTION})
+            wait_for(lambda: judge.requests or None)
+            second.kill()
+    config.unlink()
+    with sqlite3.connect(catalog) as db:  # as if the time for a score had passed
+        db.execute("UPDATE answers SET claimed_at = NULL WHERE to_score")
     with serving(tmp_path / "data", env=env):
         wait_for(lambda: rows(catalog, "NOT to_score") or None)
     (scores,) = rows(catalog, "1")
