@@ -6,7 +6,7 @@ Each has one change whose kind is known, so nobody has to judge whether the clai
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Literal
 
@@ -69,20 +69,23 @@ _UNIT = re.compile(
 )
 _AFTER_NUMBER = re.compile(rf"(?:\d|\b(?:{_NUMBER_WORDS}))[ -]?\Z", re.IGNORECASE)
 
-_NAME = re.compile(r"(?<=[^\W\d_][ ])[A-Z][\w-]*[^\W\d_](?: [A-Z][\w-]*[^\W\d_])*(?!\w)")
-_WEEKDAYS = frozenset(
-    ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-)
+_NAME = re.compile(r"(?<=[^\W\d_][ ])[A-Z][\w-]*[^\W\d_](?: [A-Z][\w-]*[^\W\d_])*(?![\w-])")
+_NO_NAMES = MONTHS.keys() | {
+    *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+    *("must", "should", "shall", "may", "not", "required", "recommended", "optional"),
+}
+"""Words with a capital that are no names: also those of RFC 2119."""
 _WORD = re.compile(r"\w+")
 _PARTS = re.compile(
-    rf"(?P<subject>[^,;:()]{{3,{LONGEST_SUBJECT}}}?) (?P<fact>(?P<verb>{VERB})\b.*)"
+    rf"(?P<subject>(?:(?!\b(?:that|which|who|where)\b)[^,;:()]){{3,{LONGEST_SUBJECT}}}?)"
+    rf" (?P<fact>(?P<verb>{VERB})\b.*)"
 )
 _NO_SUBJECT = re.compile(
     r"(?:It|This|That|These|Those|They|There|He|She|We|I|You|If|When|While|As|Since|Because|What"
     r"|Which|Who|How|Where|Why|Although|Unless|Until|After|Before|Once|But|And|So|Or|In|For|On|At"
-    r"|To|By|With)\b"
+    r"|To|By|With|Due|Either|Some|Many|Most|Any|Such)\b"
 )
-"""A beginning of a sentence that names no subject."""
+"""A beginning of a sentence that names no certain subject."""
 
 
 def changed(
@@ -97,6 +100,7 @@ def changed(
         random: chooses what is changed.
     """
     sentence, passage = statement.sentence, statement.passage
+    own = names_of(passage) if statement.other_row is None else []
 
     def new(claim: str) -> bool:
         return states_new_figure(claim, sentence, evidence)
@@ -106,8 +110,8 @@ def changed(
         ("number of its passage", swap_number(sentence, passage, random)),
         ("unit", change_unit(sentence, new, random)),
         ("date", change_date(sentence, new, random)),
-        ("name of its passage", swap_name(sentence, names_of(passage), random)),
-        ("name of another document", swap_name(sentence, other_names, random)),
+        ("name of its passage", swap_name(sentence, own, own, random)),
+        ("name of another document", swap_name(sentence, own, other_names, random)),
         (negation_kind(sentence), negate(sentence, random)),
         ("row", statement.other_row),
     ]
@@ -129,8 +133,8 @@ def change_number(sentence: str, new: Callable[[str], bool], random: Random) -> 
         for _ in range(TRIES):
             is_digits = match[0][0].isdigit()
             other = other_digits(match[0], random) if is_digits else random.choice(SPELLED_NUMBERS)
-            claim = _with(sentence, match, other)
-            if other != match[0].lower() and new(claim):
+            claim = _with(sentence, match, other.capitalize() if match[0].istitle() else other)
+            if new(claim):
                 return claim
     return None
 
@@ -171,26 +175,31 @@ def change_date(sentence: str, new: Callable[[str], bool], random: Random) -> st
     return None
 
 
-def swap_name(sentence: str, names: Iterable[str], random: Random) -> str | None:
-    """Returns the sentence with one of its names replaced by one of these, or None.
+def swap_name(
+    sentence: str, own: Sequence[str], names: Sequence[str], random: Random
+) -> str | None:
+    """Returns the sentence with a name of its own replaced by one of `names`; None without any.
 
     Names of which the sentence has a word are left out.
     """
-    own = [match for match in _names(sentence) if sentence.count(match[0]) == 1]
-    words = {word.lower() for word in _WORD.findall(sentence)}
-    others = [
-        name
-        for name in dict.fromkeys(names)
-        if words.isdisjoint(word.lower() for word in _WORD.findall(name))
-    ]
-    if not own or not others:
+    found = [m for m in _NAME.finditer(sentence) if m[0] in own and sentence.count(m[0]) == 1]
+    words = _lower_words(sentence)
+    others = [name for name in names if words.isdisjoint(_lower_words(name))]
+    if not found or not others:
         return None
-    return _with(sentence, random.choice(own), random.choice(others))
+    return _with(sentence, random.choice(found), random.choice(others))
 
 
 def names_of(text: str) -> list[str]:
-    """Returns the words with a capital inside of sentences; none in German, where nouns have it."""
-    return list(dict.fromkeys(match[0] for match in _names(text)))
+    """Returns the words with a capital inside of sentences; none in German, where nouns have it.
+
+    A word that the text has without a capital, too, is no name.
+    """
+    if language_of(text) == "de":
+        return []
+    no_names = _NO_NAMES | {word for word in _WORD.findall(text) if word.islower()}
+    found = dict.fromkeys(match[0] for match in _NAME.finditer(text))
+    return [name for name in found if no_names.isdisjoint(_lower_words(name))]
 
 
 def negate(sentence: str, random: Random) -> str | None:
@@ -229,22 +238,19 @@ def _parts(statement: Statement) -> re.Match[str] | None:
 
 
 def _numbers(text: str) -> list[re.Match[str]]:
-    """Returns the numbers of a text that are no part of a day, a code or a version."""
+    """Returns the numbers of a text that are no part of a day, a code, a version or a marker."""
     days = [match.span() for match in _DAY.finditer(text)]
     return [
         match
         for match in (*DIGITS.finditer(text), *SPELLED.finditer(text))
         if not any(start <= match.start() < end for start, end in days)
-        and not (match.start() and text[match.start() - 1] in "-:/_")
+        and not (match.start() and text[match.start() - 1] in "-:/_[")
         and not re.match(r"[\w:/_-]|\.\d", text[match.end() :])
     ]
 
 
-def _names(text: str) -> list[re.Match[str]]:
-    if language_of(text) == "de":
-        return []
-    no_names = _WEEKDAYS | MONTHS.keys()
-    return [m for m in _NAME.finditer(text) if no_names.isdisjoint(m[0].lower().split())]
+def _lower_words(text: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(text)}
 
 
 def _other_part(digits: str, random: Random) -> str:

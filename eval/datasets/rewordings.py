@@ -27,15 +27,14 @@ _MONTHS = (
 _AMOUNT = re.compile(r"([£€$])(\d[\d,.]*\d|\d)(?![\d,.]*\d)(?! ?(?:k|m|bn|thousand|million)\b)")
 _SHARE = re.compile(r"(?<=\d) ?%")
 _GROUPED = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?![\w,]|\.\d)")
-_UNGROUPED = re.compile(r"(?<![\w.,:/-])\d{5,}(?![\w,:/-]|\.\d)")
 _SPELLED = re.compile(rf"\b(?:{'|'.join(_VALUES)})\b(?= [a-z])(?!-)")
 _SMALL = re.compile(r"(?<=[a-z] )(?:[2-9]|1[0-2])(?= [a-z]{4,})")
 _DAY = re.compile(DATE)
 
-_CONDITIONS = "if|when|while|because|since|although|unless|until|after|before|once"
+_CONDITIONS = "if|when|while|because(?! of)|since|although|unless|until|after|before|once"
 _CLAUSE = r"[^,.;:()]+"
 _FIRST = re.compile(rf"(?i:({_CONDITIONS})) ({_CLAUSE}), (?!then\b)({_CLAUSE})\.")
-_LAST = re.compile(rf"({_CLAUSE}?) ({_CONDITIONS}) ({_CLAUSE})\.")
+_LAST = re.compile(rf"(?!(?i:{_CONDITIONS})\b)({_CLAUSE}?) ({_CONDITIONS}) ({_CLAUSE})\.")
 _LOWERED = re.compile(
     r"(?:The|An?|This|These|That|Those|It|You|We|They|There|In|If|When|While|For|All|Each|Any"
     r"|Every|Some|Most|Many|Such|Its|Their|Your|Our|On|At|By|With|As|No|Only|Both|Once|After"
@@ -72,7 +71,6 @@ def figure_reformed(sentence: str, language: str) -> str | None:
     if language == "en":
         forms += [
             (_GROUPED, lambda m: m[0].replace(",", "")),
-            (_UNGROUPED, lambda m: f"{int(m[0]):,}"),
             (_SPELLED, lambda m: str(_VALUES[m[0]])),
             (_SMALL, lambda m: _WORDS[int(m[0])]),
         ]
