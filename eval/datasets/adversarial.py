@@ -69,7 +69,8 @@ _UNIT = re.compile(
 )
 _AFTER_NUMBER = re.compile(rf"(?:\d|\b(?:{_NUMBER_WORDS}))[ -]?\Z", re.IGNORECASE)
 
-_NAME = re.compile(r"(?<=[^\W\d_][ ])[A-Z][\w-]*[^\W\d_](?: [A-Z][\w-]*[^\W\d_])*(?![\w-])")
+_CAPITALS = re.compile(r"(?<![\w-])[A-Z][\w-]*[^\W\d_](?: [A-Z][\w-]*[^\W\d_])*(?![\w-])")
+_WORD_BEFORE = re.compile(r"[^\W\d_] \Z")
 _NO_NAMES = MONTHS.keys() | {
     *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
     *("must", "should", "shall", "may", "not", "required", "recommended", "optional"),
@@ -182,7 +183,7 @@ def swap_name(
 
     Names of which the sentence has a word are left out.
     """
-    found = [m for m in _NAME.finditer(sentence) if m[0] in own and sentence.count(m[0]) == 1]
+    found = [m for m in _inside(sentence) if m[0] in own and sentence.count(m[0]) == 1]
     words = _lower_words(sentence)
     others = [name for name in names if words.isdisjoint(_lower_words(name))]
     if not found or not others:
@@ -198,7 +199,7 @@ def names_of(text: str) -> list[str]:
     if language_of(text) == "de":
         return []
     no_names = _NO_NAMES | {word for word in _WORD.findall(text) if word.islower()}
-    found = dict.fromkeys(match[0] for match in _NAME.finditer(text))
+    found = dict.fromkeys(match[0] for match in _inside(text))
     return [name for name in found if no_names.isdisjoint(_lower_words(name))]
 
 
@@ -246,6 +247,15 @@ def _numbers(text: str) -> list[re.Match[str]]:
         if not any(start <= match.start() < end for start, end in days)
         and not (match.start() and text[match.start() - 1] in "-:/_[")
         and not re.match(r"[\w:/_-]|\.\d", text[match.end() :])
+    ]
+
+
+def _inside(text: str) -> list[re.Match[str]]:
+    """Returns runs of words with a capital that begin no sentence."""
+    return [
+        m
+        for m in _CAPITALS.finditer(text)
+        if _WORD_BEFORE.search(text[max(0, m.start() - 2) : m.start()])
     ]
 
 

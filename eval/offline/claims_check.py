@@ -158,7 +158,8 @@ class _Runner:
         self._scope = scope
         self._statements = statements
         self._seed = seed
-        self._names = [(each.document_id, names_of(each.passage)) for each in statements]
+        prose = [each for each in statements if each.other_row is None]
+        self._names = [(each.document_id, names_of(each.passage)) for each in prose]
 
     async def check(self, place: int) -> list[Checked]:
         """Returns the checked claims of the statement at a place.
