@@ -29,7 +29,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
 
         return await build(args, settings)
     if args.task == "claims":
-        from rag.cli.eval.claims import claims
+        from rag.cli.eval.check_claims import claims
 
         return await claims(args, settings)
     scope = scope_of(args)
