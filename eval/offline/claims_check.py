@@ -92,7 +92,8 @@ async def check_claims(
         wrongly, and their share with its 95 % interval.
 
     Raises:
-        InputError: The file exists, there is no such collection, or it has no statement.
+        InputError: The file exists or its folder does not, there is no such collection, or it has
+            no statement.
         StorageError: The file cannot be written.
     """
     check_new(file)
@@ -100,7 +101,7 @@ async def check_claims(
     drawn = list(islice(draw_statements(documents, seed=seed), statements))
     if not drawn:
         raise InputError(
-            f"No claim could be made of the {len(documents):,} documents of {scope.collection!r}:"
+            f"No claim could be made of the documents of {scope.collection!r} ({len(documents):,}):"
             " they have no sentences of prose and no tables."
         )
     runner = _Runner(service, scope, drawn, seed)
@@ -123,9 +124,11 @@ async def check_claims(
 
 
 def check_new(file: Path) -> None:
-    """Raises InputError if the file exists."""
+    """Raises InputError if the file exists, or its folder does not."""
     if file.exists():
         raise InputError(f"{file} is there already: name another file.")
+    if not file.parent.is_dir():
+        raise InputError(f"{file.parent} is no folder: make it, or name a file in another one.")
 
 
 def summarised(checked: Sequence[Checked]) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ async def claims(args: argparse.Namespace, settings: Settings) -> int:
     """Checks claims made of a collection's documents, and writes them with their verdicts.
 
     Raises:
-        InputError: The file exists, or no claim can be made.
+        InputError: The file exists, its folder does not, or no claim can be made.
         ConfigError: Another process owns the data folder.
         StorageError: The file cannot be written.
     """
@@ -49,5 +49,5 @@ def _lines(body: Json) -> Iterator[str]:
             share, low, high = (f"{100 * row[name]:.1f}" for name in ("share", "low", "high"))
             counts = f"{row['claims']:>6,} {row['wrong']:>6,}"
             yield f"  {row['kind']:<26} {counts} {share:>5} %   {low} to {high} %"
-    made = f"{body['statements']:,} sentences and rows of {body['documents']:,} documents"
+    made = f"{body['statements']:,} sentences and rows (documents: {body['documents']:,})"
     yield f"The claims, made of {made}, are in {body['file']}."

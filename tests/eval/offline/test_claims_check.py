@@ -76,11 +76,25 @@ def test_what_it_prints_and_refuses(data: Path, tmp_path: Path) -> None:
         "%",
         "interval",
     ]
-    assert last == f"The claims, made of 2 sentences and rows of 5 documents, are in {out}."
+    assert last == f"The claims, made of 2 sentences and rows (documents: 5), are in {out}."
     assert "is there already" in claims(data, out, code=2)["error"]["message"]
+    nowhere = claims(data, tmp_path / "no" / "claims.jsonl", code=2)
+    assert "is no folder" in nowhere["error"]["message"]
     missing = claims(data, tmp_path / "none.jsonl", "--collection", "none", code=2)
     assert missing["error"]["code"] == "unknown_collection"
     assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_a_table_alone(tmp_path: Path) -> None:
+    (tmp_path / "orders.txt").write_text(ORDERS)
+    assert rag("ingest", tmp_path / "orders.txt", data=tmp_path / "data").returncode == 0
+    told = claims(tmp_path / "data", tmp_path / "claims.jsonl")
+    kinds = {row["kind"]: row for row in told["kinds"]}
+    assert kinds["elsewhere"]["wrong"] == kinds["row"]["wrong"] == 0
+    (tmp_path / "hi.txt").write_text("Hi\n")
+    assert rag("ingest", tmp_path / "hi.txt", data=tmp_path / "hi").returncode == 0
+    refused = claims(tmp_path / "hi", tmp_path / "hi.jsonl", code=2)
+    assert "no sentences of prose" in refused["error"]["message"]
 
 
 def test_a_kind_counts_what_is_judged_wrongly() -> None:
