@@ -76,6 +76,10 @@ _NO_NAMES = MONTHS.keys() | {
     *("must", "should", "shall", "may", "not", "required", "recommended", "optional"),
 }
 """Words with a capital that are no names: also those of RFC 2119."""
+_WHOLE = {"won't": "will not", "can't": "can not", "cannot": "can not"}
+"""Verbs from which a negation cannot be left out as they are."""
+_CONTRACTED = re.compile("|".join(_WHOLE), re.IGNORECASE)
+_NOT_ONLY = re.compile(r"\bnot (?:only|just|merely)\b|\bor not\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _PARTS = re.compile(
     rf"(?P<subject>(?:(?!\b(?:that|which|who|where)\b)[^,;:()]){{3,{LONGEST_SUBJECT}}}?)"
@@ -94,14 +98,18 @@ def changed(
 ) -> Iterator[tuple[Change, str]]:
     """Yields the wrong claims of a statement that its own evidence is compared with.
 
+    Names, and numbers of the passage, replace those of sentences alone: in a row they might make
+    another row.
+
     Args:
         statement: the statement that is changed.
         evidence: the texts of the passages.
         other_names: names of other documents.
         random: chooses what is changed.
     """
-    sentence, passage = statement.sentence, statement.passage
-    own = names_of(passage) if statement.other_row is None else []
+    sentence = statement.sentence
+    passage = statement.passage if statement.other_row is None else ""
+    own = names_of(passage)
 
     def new(claim: str) -> bool:
         return states_new_figure(claim, sentence, evidence)
@@ -204,13 +212,19 @@ def names_of(text: str) -> list[str]:
 
 
 def negate(sentence: str, random: Random) -> str | None:
-    """Returns the sentence with a negation added or left out; None if it is not English."""
-    return negated(sentence, random) if language_of(sentence) == "en" else None
+    """Returns the sentence with a negation added or left out; None if it is not English.
+
+    Nor is a sentence negated that says "not only", which is no negation.
+    """
+    if language_of(sentence) != "en" or _NOT_ONLY.search(sentence):
+        return None
+    return negated(_CONTRACTED.sub(lambda m: _WHOLE[m[0].lower()], sentence), random)
 
 
 def negation_kind(sentence: str) -> Change:
     """Returns the kind of a negated sentence."""
-    return "negation left out" if NEGATION.search(sentence) else "negation added"
+    negation = NEGATION.search(sentence) or _CONTRACTED.search(sentence)
+    return "negation left out" if negation else "negation added"
 
 
 def merge(statement: Statement, others: Sequence[Statement]) -> tuple[str, Statement] | None:

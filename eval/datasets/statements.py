@@ -95,7 +95,8 @@ def _row_sentences(row: Row, table: Sequence[Row], random: Random) -> tuple[str,
     if not wrong:
         return None
     about = f"For {name.value}, {column} is"
-    return f"{about} {columns[column]}.", f"{about} {random.choice(wrong)}."
+    right_one, wrong_one = columns[column].rstrip("."), random.choice(wrong).rstrip(".")
+    return f"{about} {right_one}.", f"{about} {wrong_one}."
 
 
 def _value(row: Row, column: str) -> str | None:
