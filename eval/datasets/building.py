@@ -165,7 +165,7 @@ async def build_set(
         StorageError: The folder cannot be written.
     """
     check_empty(folder)
-    documents = await _documents(service, scope)
+    documents = await stored_documents(service, scope)
     drafter: Drafter = (
         ModelDrafter(service.model)
         if service.model
@@ -206,8 +206,12 @@ def check_empty(folder: Path) -> None:
         raise InputError(f"{folder} is there already: name a folder that is new, or empty.")
 
 
-async def _documents(service: Service, scope: Scope) -> list[Document]:
-    """Returns all stored documents, in the order of their ids; one of those with equal bytes."""
+async def stored_documents(service: Service, scope: Scope) -> list[Document]:
+    """Returns all stored documents, in the order of their ids; one of those with equal bytes.
+
+    Raises:
+        NotFoundError: There is no such collection.
+    """
     await service.catalog.collections.check_exists(scope)
     documents: list[Document] = []
     after = ""

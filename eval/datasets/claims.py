@@ -47,8 +47,8 @@ LONGEST_ANSWER = 8
 """Words of an answer, at most: a longer one is a whole sentence and cannot be part of one."""
 
 _WORD = re.compile(r"\w+")
-_VERB = "is|are|was|were|has|have|had|can|could|will|would|shall|should|may|might|must"
-_AUXILIARY = f"{_VERB}|do|does|did"
+VERB = "is|are|was|were|has|have|had|can|could|will|would|shall|should|may|might|must"
+_AUXILIARY = f"{VERB}|do|does|did"
 _PHRASE = rf"(?: (?!(?:{_AUXILIARY})\b)[\w'’-]+)"
 _ASKED = re.compile(
     rf"\b(?:how (?:many|much)|how \w+(?= (?:{_AUXILIARY})\b)"
@@ -61,15 +61,15 @@ _DID = re.compile(
     rf"(\S+ )?({_ASKED.pattern})({_PHRASE}{{0,6}}) (?:do|does|did) (.*)", re.IGNORECASE
 )
 """A question with "do": a preposition, the part asked for, the words after it, the rest."""
-_NEGATABLE = re.compile(rf"\b(?:{_VERB})\b")
-_NEGATION = re.compile(r" ?\b(?:not|never|no longer)\b|n't\b")
+_NEGATABLE = re.compile(rf"\b(?:{VERB})\b")
+NEGATION = re.compile(r" ?\b(?:not|never|no longer)\b|n't\b")
 
-_SPELLED_NUMBERS = (
+SPELLED_NUMBERS = (
     *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
     *("twelve", "thirteen", "fourteen", "fifteen", "twenty", "thirty", "forty", "fifty"),
 )
-_DIGITS = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?![\d])")
-_SPELLED = re.compile(rf"\b(?:{'|'.join(_SPELLED_NUMBERS)})\b", re.IGNORECASE)
+DIGITS = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?![\d])")
+SPELLED = re.compile(rf"\b(?:{'|'.join(SPELLED_NUMBERS)})\b", re.IGNORECASE)
 _DATE = re.compile(
     r"\b(?:1\d{3}|20\d\d|January|February|March|April|May|June|July|August|September|October"
     r"|November|December|centur(?:y|ies))\b"
@@ -165,7 +165,7 @@ def _claims(context: _Context) -> Iterator[Claim]:
     if changed := change_number(text, passage.text, random):
         yield claim("number changed", changed)
     if negated := negate(text, random):
-        yield claim("negation left out" if _NEGATION.search(text) else "negation added", negated)
+        yield claim("negation left out" if NEGATION.search(text) else "negation added", negated)
 
 
 def _shortest(question: Question) -> str:
@@ -234,7 +234,7 @@ def shape_of(answer: str) -> Shape:
     """Returns the kind of an answer, judged by its form."""
     if _DATE.search(answer):
         return "date"
-    if _DIGITS.search(answer) or _SPELLED.search(answer):
+    if DIGITS.search(answer) or SPELLED.search(answer):
         return "number"
     words = _content_words(answer)
     return "name" if sum(word[0].isupper() for word in words) * 2 >= len(words) else "phrase"
@@ -252,21 +252,22 @@ def change_number(claim: str, text: str, random: Random) -> str | None:
     The second half of the digits is replaced by as many random ones; a number in words is replaced
     by another word.
     """
-    found = [*_DIGITS.finditer(claim), *_SPELLED.finditer(claim)]
+    found = [*DIGITS.finditer(claim), *SPELLED.finditer(claim)]
     if not found:
         return None
     chosen = random.choice(found)
     if chosen[0][0].isdigit():
-        options = [_other_digits(chosen[0], random) for _ in range(20)]
+        options = [other_digits(chosen[0], random) for _ in range(20)]
     else:
-        options = random.sample(_SPELLED_NUMBERS, len(_SPELLED_NUMBERS))
+        options = random.sample(SPELLED_NUMBERS, len(SPELLED_NUMBERS))
     for option in options:
         if option not in text.lower() and option != chosen[0].lower():
             return claim[: chosen.start()] + option + claim[chosen.end() :]
     return None
 
 
-def _other_digits(number: str, random: Random) -> str:
+def other_digits(number: str, random: Random) -> str:
+    """Returns a number with as many digits, the second half of them random."""
     digits = [i for i, c in enumerate(number) if c.isdigit()]
     others = {i: str(random.randrange(10)) for i in digits[len(digits) // 2 :]}
     return "".join(others.get(i, c) for i, c in enumerate(number))
@@ -274,8 +275,8 @@ def _other_digits(number: str, random: Random) -> str:
 
 def negate(claim: str, random: Random) -> str | None:
     """Returns the claim with its negation removed or one added; None if neither is possible."""
-    if _NEGATION.search(claim):
-        return _NEGATION.sub("", claim, count=1)
+    if NEGATION.search(claim):
+        return NEGATION.sub("", claim, count=1)
     verb = _NEGATABLE.search(claim)
     if verb is None:
         return None

@@ -65,9 +65,13 @@ def folded(text: str) -> str:
     return " ".join(_WORD.findall(text.lower()))
 
 
+def section_chunks(document: Document) -> list[Chunk]:
+    """Returns the document's chunks of up to `SECTION_TOKENS` words, each within a section."""
+    return SectionChunker(_count_words, max_tokens=SECTION_TOKENS).chunk(document)
+
+
 def _excerpts(document: Document) -> Iterator[Excerpt]:
-    chunker = SectionChunker(_count_words, max_tokens=SECTION_TOKENS)
-    for chunk in chunker.chunk(document):
+    for chunk in section_chunks(document):
         for start, end in sentence_spans(chunk.text):
             if _is_prose(chunk.text[start:end]):
                 yield Excerpt(

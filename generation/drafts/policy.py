@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from generation.drafts.draft import Draft
 from generation.drafts.json_draft import CheckedJsonDraft, JsonDraft
 from generation.drafts.marked import MarkedDraft
 from generation.drafts.strict import Remedies, StrictDraft
-from generation.grounding.claims import ClaimChecker
+from generation.grounding.claims import ClaimChecker, Quotes
 from generation.grounding.groundedness import ClaimScorer
 from rag.protocols import SupportScorer
-from rag.types import ClaimPolicy, Prompt
+from rag.types import ClaimPolicy, Hit, Prompt
 
 AnyDraft = Draft | JsonDraft
 
@@ -37,19 +39,15 @@ class Drafts:
         as_json = prompt.sampling.schema is not None
         if policy == "off":
             return JsonDraft(passages, support) if as_json else Draft(passages, support)
-        checker, strict = (
-            ClaimChecker(
-                prompt.question,
-                passages,
-                self._scorer,
-                remedies.quotes,
-                entailed=self._entailed,
-            ),
-            policy == "strict",
-        )
+        checker = self.checker(prompt.question, passages, remedies.quotes)
+        strict = policy == "strict"
         if as_json:
             may_revise = remedies.may_revise if strict else None
             return CheckedJsonDraft(passages, support, checker=checker, may_revise=may_revise)
         if strict:
             return StrictDraft(passages, support, checker=checker, remedies=remedies)
         return MarkedDraft(passages, support, checker=checker)
+
+    def checker(self, question: str, passages: Sequence[Hit], quotes: Quotes) -> ClaimChecker:
+        """Returns the checker of the claims of an answer to a question from these passages."""
+        return ClaimChecker(question, passages, self._scorer, quotes, entailed=self._entailed)

@@ -58,7 +58,7 @@ class CitationChecker:
             hits: the passages that its markers point to, from 1.
             support: scores how well one of their sentences supports a claim that is no quote.
         """
-        self._passages = [_Passage(hit.chunk) for hit in hits]
+        self._passages = [Passage(hit.chunk) for hit in hits]
         self._support = support
         self._before = ""  # up to the last marker
         self._text = ""  # since the last marker
@@ -236,7 +236,7 @@ def _stands_in(sentence: str, quotes: Sequence[str]) -> bool:
     return any(folded in quote for quote in quotes)
 
 
-class _Passage:
+class Passage:
     """A chunk's text, with white space folded for comparisons, and spans in the original text."""
 
     def __init__(self, chunk: Chunk) -> None:
@@ -292,7 +292,7 @@ class _Passage:
         return self._words[word].start() + at - self._word_starts[word]
 
 
-def _citation(passage: _Passage, marker: int, span: Span, support: float) -> Citation:
+def _citation(passage: Passage, marker: int, span: Span, support: float) -> Citation:
     chunk, (start, end) = passage.chunk, span
     return Citation(
         marker=marker,

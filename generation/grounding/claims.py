@@ -10,10 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
-from generation.grounding.citations import claims_of
+from generation.grounding.citations import Passage, claims_of
 from generation.grounding.groundedness import ClaimScorer
 from generation.grounding.support import shared_grams
-from rag.text.figures import Figure, figures
+from rag.text.figures import Figure, figures, in_digits
 from rag.text.languages import language_of
 from rag.text.passages import heading_text, passage_text
 from rag.text.sentences import sentence_spans
@@ -48,7 +48,7 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 """The words before a claim that say where it is from."""
-_QUOTES = re.compile(r"[\"“”„«»*_`]")
+_QUOTES = re.compile(r"[\"“”„«»*`]|(?<!\w)_|_(?!\w)")
 _NO_NOUNS = frozenset({"de"})
 """Languages that write every noun with a capital."""
 _DECLINES = re.compile(
@@ -142,6 +142,10 @@ class ClaimChecker:
         self._scorer = scorer
 
     @cached_property
+    def _passages(self) -> list[Passage]:
+        return [Passage(chunk) for chunk in self._chunks]
+
+    @cached_property
     def _texts(self) -> list[str]:
         return [passage_text(chunk) for chunk in self._chunks]
 
@@ -154,12 +158,18 @@ class ClaimChecker:
         """Returns the figures of a text that no passage has."""
         return tuple(figure.text for figure in missing_figures(_bare(text), self._texts))
 
+    def _quoting(self, claim: str) -> tuple[int, ...]:
+        """Returns the numbers of the passages that have a claim, or a row, word for word."""
+        folded = " ".join(claim.split())
+        return tuple(n for n, p in enumerate(self._passages, start=1) if p.quoted(folded))
+
     def _figures_missing_by_passage(self, claim: str) -> list[list[Figure]]:
         return [missing_figures(claim, [text]) for text in self._texts]
 
     async def check(self, claim: str) -> Verdict:
         """Returns the verdict on a sentence without markers.
 
+        0. A passage has it word for word; else:
         1. Its figures stand in one passage, or follow from it by a calculation in the claim.
         2. Its names stand in the passages.
         3. That passage supports it, and one place of it has the claim's own words, those that the
@@ -167,6 +177,8 @@ class ClaimChecker:
            question have them, too. A bare answer is read with the question, and has to be close.
            The words do not matter if the support is an entailment.
         """
+        if quoting := self._quoting(claim):
+            return Verdict(support=1.0, passages=quoting)
         bare = bool(_ANSWER.search(claim)) or len(_words(claim)) < SHORT_CLAIM
         claim = stated_in(claim)
         stated = f"{self._question} {claim}" if bare else claim
@@ -200,10 +212,15 @@ class ClaimChecker:
         return _has_words(own, " ".join(delta.text for delta in await self._quotes()))
 
     def _own_words(self, claim: str) -> str:
-        """Returns the claim's words that the question has not; all, if it repeats the question."""
+        """Returns the claim's words that the question has not, without its figures.
+
+        Of a claim without figures that repeats the question, these are all.
+        """
         asked = {word.lower() for word in _words(self._question)}
-        words = [word for word in _words(claim) if len(word) > SHORT_WORD]
-        return " ".join([word for word in words if word.lower() not in asked] or words)
+        text = _without_figures(claim)
+        words = [word for word in _words(text) if len(word) > SHORT_WORD]
+        own = [word for word in words if word.lower() not in asked]
+        return " ".join(own or (words if text == claim else []))
 
     def _covered(self, own: str, number: int) -> bool:
         """True if two sentences of a passage that touch have these words."""
@@ -226,7 +243,7 @@ class ClaimChecker:
     def _has(self, name: str) -> bool:
         lower = name.lower()
         parts = [lower.removesuffix("'s").removesuffix("’s"), *re.split("[-'’]", lower)]
-        return any(part in self._words for part in parts)
+        return any(part in self._words for part in (lower, *parts))
 
 
 def claim_in(text: str) -> str | None:
@@ -243,6 +260,15 @@ def stated_in(claim: str) -> str:
 def _bare(text: str) -> str:
     """Returns a text without the sign of a list item, and without emphasis."""
     return _QUOTES.sub("", _ITEM.sub("", text)).strip()
+
+
+def _without_figures(claim: str) -> str:
+    """Returns a claim without its figures and their units, which are compared by value."""
+    found = figures(claim)
+    text = in_digits(claim) if found else claim
+    for figure in reversed(found):
+        text = f"{text[: figure.start]} {text[figure.end :]}"
+    return text
 
 
 def _has_words(words: str, text: str) -> bool:

@@ -23,7 +23,9 @@ from rag.pipeline.query import QueryPipeline
 from rag.settings.tree import Settings
 
 if TYPE_CHECKING:
-    from rag.protocols import ChatModel, SupportScorer
+    from generation.drafts.policy import Drafts
+    from rag.protocols import ChatModel, Generator, SupportScorer
+    from retrieval.context_window import SectionReader
     from retrieval.embedders.embedder import ModelEmbedder
 
 
@@ -35,6 +37,10 @@ class Service(Searching):
     support: SupportScorer
     model: ChatModel | None
     """The language model that writes, if there is one."""
+    reader: SectionReader | None
+    """Widens hits for whatever writes, if the settings give room."""
+    extractive: Generator
+    drafts: Drafts
 
 
 @contextlib.asynccontextmanager
@@ -58,6 +64,7 @@ async def open_service(
         generator, model = await open_generator(settings, finder, stack)
         drafts = build_drafts(settings.citations, support, tokens)
         extractive = build_extractive(settings.generator, finder)
+        reader = build_section_reader(settings.retrieval, index, opened.catalog)
         stage_seconds = limits.query_seconds * STAGE_SHARE
         pipeline = QueryPipeline(
             catalog=opened.catalog,
@@ -65,7 +72,7 @@ async def open_service(
             rewriter=build_rewriter(model, stage_seconds),
             expander=build_expander(settings.retrieval, model, stage_seconds),
             retriever=opened.retriever,
-            reader=build_section_reader(settings.retrieval, index, opened.catalog),
+            reader=reader,
             generator=generator,
             extractive=extractive,
             drafts=drafts,
@@ -76,4 +83,11 @@ async def open_service(
             rrf_k=settings.retrieval.rrf_k,
         )
         parts = attributes_of(opened) | {"observer": observer, "query": pipeline}
-        yield Service(**parts, support=support, model=model)
+        yield Service(
+            **parts,
+            support=support,
+            model=model,
+            reader=reader,
+            extractive=extractive,
+            drafts=drafts,
+        )

@@ -144,6 +144,28 @@ def _add_sets(tasks: Tasks, within: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--seed", type=int, default=0, metavar="S", help="draws other sentences (default: 0)"
     )
+    claims = tasks.add_parser(
+        "claims",
+        parents=[within],
+        help="check true and false claims about one's own documents",
+        description="Makes claims of sentences and table rows of a collection's documents, true"
+        " ones and ones with a wrong number, unit, date, name, negation, row or source, and tells"
+        " how many the check of `citations.claims` judges wrongly. It works on the data folder"
+        " itself: no server may have it open.",
+    )
+    claims.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.jsonl", help="new; a claim on each line"
+    )
+    claims.add_argument(
+        "--questions",
+        type=_count,
+        default=200,
+        metavar="N",
+        help="sentences and rows to make claims of, at most (default: 200)",
+    )
+    claims.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="draws other sentences (default: 0)"
+    )
 
 
 def _add_drift(tasks: Tasks, within: argparse.ArgumentParser) -> None:

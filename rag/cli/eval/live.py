@@ -1,4 +1,4 @@
-"""`rag eval collect`, `drift` and `build`: live answers, and sets of questions."""
+"""`rag eval collect`, `drift`, `build` and `claims`: live answers, sets of questions, claims."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         from rag.cli.eval.build import build
 
         return await build(args, settings)
+    if args.task == "claims":
+        from rag.cli.eval.check_claims import claims
+
+        return await claims(args, settings)
     scope = scope_of(args)
     async with open_answers(settings) as (catalog, answers):
         await catalog.collections.check_exists(scope)

@@ -1,0 +1,67 @@
+"""The verdict on single claims."""
+
+from __future__ import annotations
+
+import pytest
+
+from generation.grounding.claims import ClaimChecker, Verdict
+from generation.grounding.groundedness import Grounding, load_grounding
+from rag.types import Delta, Hit
+from retrieval.embedders.embedder import BertEmbedder
+from tests.fakes import make_chunk
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
+
+TEXTS = [
+    "The BDFL's decision is final. The flag Py_TPFLAGS_MAPPING is set by the class.",
+    "A taxi ride is refunded up to £50. Dogs are not permitted in the offices.",
+    "| Kind of leave | Days per year |\n|---|---|\n| Study leave | 5 |\n| Annual leave | 27 |",
+]
+
+
+@pytest.fixture
+def checker(embedder: BertEmbedder) -> ClaimChecker:
+    hits = [
+        Hit(chunk=make_chunk(text, position=i), score=1.0, source="fused", ranks={})
+        for i, text in enumerate(TEXTS)
+    ]
+
+    async def quotes() -> list[Delta]:
+        return [Delta(text="A taxi ride is refunded up to £50. [2]")]
+
+    grounding = Grounding(embedder, load_grounding())
+    return ClaimChecker("What is refunded for a taxi ride?", hits, grounding, quotes)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "The BDFL's decision is final.",
+        "The flag `Py_TPFLAGS_MAPPING` is set by the class.",
+        "**A taxi ride is refunded up to 50 pounds.**",
+        "A taxi ride is refunded up to fifty pounds.",
+        "Kind of leave: Study leave; Days per year: 5",
+        "According to the passages, a taxi ride is refunded up to £50.",
+    ],
+)
+async def test_what_a_passage_says_is_supported(checker: ClaimChecker, claim: str) -> None:
+    verdict = await checker.check(claim)
+    assert verdict.objection is None, verdict
+
+
+@pytest.mark.parametrize(
+    ("claim", "objection"),
+    [
+        ("A taxi ride is refunded up to €50.", "figure"),
+        ("A taxi ride is refunded up to 50 %.", "figure"),
+        ("A taxi ride is refunded up to £27.", "support"),
+        ("A taxi ride by Uber is refunded up to £50.", "name"),
+        ("Cats are permitted in the garden.", "support"),
+        ("The answer is: Py_TPFLAGS_MAPPING", "support"),
+    ],
+)
+async def test_what_no_passage_says_is_refused(
+    checker: ClaimChecker, claim: str, objection: str
+) -> None:
+    verdict: Verdict = await checker.check(claim)
+    assert verdict.objection == objection, verdict
