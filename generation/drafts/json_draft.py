@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from generation.drafts.draft import Draft, Written
-from generation.grounding.citations import claims_of
+from generation.grounding.citations import claims_of, without_markers
 from generation.grounding.claims import ClaimChecker, Verdict
 from generation.sanitizing import addresses, without_halves
 from rag.protocols import SupportScorer
@@ -106,7 +106,7 @@ class CheckedJsonDraft(JsonDraft):
         """Returns the whole answer, unless it should be written anew or nothing may be shown."""
         before = len(self.claims)
         events = await super().finish()
-        self._check_numbers()
+        await self._check_numbers()
         bad = [claim for claim in self.claims[before:] if claim.objection]
         if not bad or self._may_revise is None:
             return events
@@ -132,18 +132,17 @@ class CheckedJsonDraft(JsonDraft):
         claims = claims_of(value) if len(value.split()) >= SENTENCE_WORDS else ()
         for claim in claims:
             self._keep(claim, await self._checker.check(claim), start)
-        if not claims:
-            self._check_figures(value, start)
+        await self._check_figures(without_markers(value), start)
 
-    def _check_numbers(self) -> None:
+    async def _check_numbers(self) -> None:
         strings = [literal.span() for literal in _STRING.finditer(self.text)]
         for number in _NUMBER.finditer(self.text):
             inside = any(start <= number.start() < end for start, end in strings)
             if not inside and number[0] not in ("0", "1"):
-                self._check_figures(f"{Decimal(number[0]):f}", number.start(), number.end())
+                await self._check_figures(f"{Decimal(number[0]):f}", number.start(), number.end())
 
-    def _check_figures(self, text: str, start: int, end: int | None = None) -> None:
-        if missing := self._checker.figures_missing(text):
+    async def _check_figures(self, text: str, start: int, end: int | None = None) -> None:
+        if missing := await self._checker.figures_missing(text):
             verdict = Verdict(support=0.0, passages=(), objection="figure", missing=missing)
             self._keep(text, verdict, start, end)
 

@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from rag.text.sentences import sentence_spans
 
-_MARKERS = re.compile(r"(?:\s*\[[\d, ]{1,64}\])+")
+_MARKERS = re.compile(r"(?:[ \t]*\[[\d, ]{1,64}\])+")
 _RULE = re.compile(r"\s*\|?[\s:|-]*-[\s:|-]*")
 """The line below the header of a table."""
 LONGEST = 2_000
@@ -30,9 +30,16 @@ class Segments:
 
         One is complete with the first whole word behind it, or at `LONGEST`.
         """
+        found: list[str] = []
+        for start in range(0, len(text), LONGEST):
+            found += self._add(text[start : start + LONGEST])
+        return found
+
+    def _add(self, text: str) -> list[str]:
         self._rest += text
         if len(self._rest) > LONGEST and not self._ends()[:-1]:
-            return self._cut([LONGEST])
+            space = self._rest.rfind(" ", 1, LONGEST)  # no number is cut
+            return self._cut([space if space > 0 else LONGEST])
         return self._cut([end for end in self._ends() if _WHOLE_WORD.match(self._rest, end)])
 
     def finish(self) -> list[str]:
@@ -59,6 +66,8 @@ class Segments:
         A marker behind a full stop would hide the sentence that begins behind it: sentences are
         those of the text without markers.
         """
+        if self._rest.isspace():
+            return []
         plain = _MARKERS.sub("", self._rest)
         spans = sentence_spans(plain)
         ends = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from generation.drafts.draft import Draft, Written
 from generation.drafts.segments import Segments
+from generation.grounding.citations import without_markers
 from generation.grounding.claims import (
     ClaimChecker,
     Quotes,
@@ -62,7 +63,7 @@ class StrictDraft(Draft):
     async def take(self, delta: Delta) -> list[Written]:
         """Returns the text to send after the next delta; quotes need no check."""
         if delta.model is None:
-            return await super().take(delta)
+            return await self._take_quote(delta)
         self._written = self._written or bool(delta.text)
         return await self._release(self._segments.add(delta.text))
 
@@ -91,9 +92,9 @@ class StrictDraft(Draft):
 
     async def _judge(self, segment: str) -> list[Written]:
         claim = claim_in(segment)
+        missing = await self._claims_checker.figures_missing(without_markers(segment))
         if claim is None:
-            if not self._claims_checker.figures_missing(segment):
-                self._waiting += segment
+            self._waiting += "" if missing else segment
             return []
         if declines(claim):
             self._declined = True
@@ -102,20 +103,25 @@ class StrictDraft(Draft):
         if stated in self._said:
             return []
         verdict = await self._claims_checker.check(claim)
+        if missing and verdict.objection is None:  # beside the claim, in a question or heading
+            verdict = replace(verdict, objection="figure", missing=missing)
         if verdict.objection is None:
             return await self._show(segment, claim, verdict)
         return await self._refuse(claim, verdict)
 
     async def _show(self, segment: str, claim: str, verdict: Verdict) -> list[Written]:
         self._said.add(stated_in(claim))
-        text, self._waiting = self._waiting + segment, ""
+        lead, self._waiting = self._waiting, ""
         if not self.text:
-            text = text.lstrip()
-        elif not text[:1].isspace():
-            text = f" {text}"
-        start = len(self.text) + len(text) - len(text.lstrip())
+            lead, segment = lead.lstrip(), segment if lead.strip() else segment.lstrip()
+        elif not (lead or segment)[:1].isspace():
+            lead = f" {lead}"
         cited = len(self.citations)
-        out = [*await super().take(Delta(text=text, model="its")), *self.end_sentence()]
+        out = [*await super().take(Delta(text=lead, model="its")), *self.end_sentence()]
+        before = len(self.text)
+        out += [*await super().take(Delta(text=segment, model="its")), *self.end_sentence()]
+        sent = self.text[before:]
+        start = before + len(sent) - len(sent.lstrip())
         if len(self.citations) == cited:
             out += await self.cite(verdict.passages)
         self.claims += (verdict.on(claim, "supported", start, len(self.text)),)
@@ -150,9 +156,14 @@ class StrictDraft(Draft):
         out: list[Written] = []
         for delta in await self._remedies.quotes():
             if not self._is_cited(delta):
-                gap = "" if not self.text or delta.text[:1].isspace() else " "
-                out += await super().take(replace(delta, text=gap + delta.text))
+                self._said.add(stated_in(claim_in(delta.text) or ""))
+                out += await self._take_quote(delta)
         return out
+
+    async def _take_quote(self, delta: Delta) -> list[Written]:
+        """Returns a quote to send, with a space before it."""
+        gap = "" if not delta.text or not self.text or delta.text[:1].isspace() else " "
+        return await super().take(replace(delta, text=gap + delta.text))
 
     def _is_cited(self, delta: Delta) -> bool:
         """True if a citation has a quote, or a part of it."""

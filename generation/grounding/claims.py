@@ -13,11 +13,13 @@ import numpy as np
 from generation.grounding.citations import Passage, claims_of
 from generation.grounding.groundedness import ClaimScorer
 from generation.grounding.support import shared_grams
-from rag.text.figures import Figure, figures, in_digits
+from rag.text.dates import MONTHS
+from rag.text.figures import LONGEST, Figure, figures, in_digits
 from rag.text.languages import language_of
 from rag.text.passages import heading_text, passage_text
 from rag.text.sentences import sentence_spans
 from rag.text.stated_figures import missing_figures
+from rag.text.units import UNITS
 from rag.types import Claim, ClaimOutcome, Delta, Float32Array, Hit, Objection
 
 MIN_SUPPORT = 0.4
@@ -26,12 +28,16 @@ MIN_COVERAGE = 0.7
 """Share of the trigrams of a claim's own words that one place of a passage must have."""
 CLOSE = 0.9
 """Support from which a claim is close to a passage."""
+MOST_NAMED = 8
+"""Missing figures or names of one claim that are listed."""
 SHORT_CLAIM = 4
 """Words of a claim from which it says by itself what it is about."""
 SHORT_WORD = 3
 """Letters, at most, of a word that may be an article or a preposition."""
 
-_ITEM = re.compile(r"\A\s*(?:[-*•–+>]|\(?\d{1,3}[.)]|#{1,6})\s+")
+_NO_ITEM = rf"(?!(?i:{'|'.join([*MONTHS, *(re.escape(unit) for unit in UNITS)])})\b)"
+_ITEM = re.compile(rf"\A\s*(?:[-*•–+>]|\d{{1,2}}[.)](?=\s+{_NO_ITEM})|#{{1,6}})\s+")
+"""The sign of a list item, not a number before a month or a unit: "28. Februar"."""
 _WORD_OR_DIGIT = re.compile(r"\w")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _ANSWER_IS = (
@@ -40,9 +46,10 @@ _ANSWER_IS = (
 )
 _ANSWER = re.compile(_ANSWER_IS, re.IGNORECASE)
 _LEAD = re.compile(
-    r"\A(?:so,? |therefore,? )?(?:(?:the|this) (?:passages?|texts?|documents?|contexts?)(?: \d+)?"
+    r"\A(?:so,? |therefore,? )?(?:(?:the|this) (?:passages?|texts?|documents?|contexts?)"
+    r"(?: \d{1,2})?"
     r" (?:also )?(?:mentions?|states?|says?|explains?|suggests?|indicates?)(?: that)?"
-    r"|(?:according to|based on) the (?:passages?|texts?|documents?|contexts?)[^,]{0,40},"
+    r"|(?:according to|based on) the (?:passages?|texts?|documents?|contexts?)[^,\d]{0,40},"
     rf"|{_ANSWER_IS}"
     r"|(?:laut|nach) (?:der passage|den passagen|dem text|dem dokument),?)\s*:?\s*",
     re.IGNORECASE,
@@ -154,14 +161,21 @@ class ClaimChecker:
         """The words of all passages, in lower case."""
         return frozenset(word.lower() for text in self._texts for word in _words(text))
 
-    def figures_missing(self, text: str) -> tuple[str, ...]:
-        """Returns the figures of a text that no passage has."""
-        return tuple(figure.text for figure in missing_figures(_bare(text), self._texts))
+    async def figures_missing(self, text: str) -> tuple[str, ...]:
+        """Returns the first figures of a text that no passage has."""
+        # In a thread: reading the figures of all passages takes tens of milliseconds.
+        return await asyncio.to_thread(self._figures_missing, text)
 
-    def _quoting(self, claim: str) -> tuple[int, ...]:
-        """Returns the numbers of the passages that have a claim, or a row, word for word."""
+    def _figures_missing(self, text: str) -> tuple[str, ...]:
+        if len(text) > LONGEST:
+            return (f"{text[:20]}…",)
+        missing = missing_figures(_bare(text), self._texts)
+        return tuple(figure.text for figure in missing[:MOST_NAMED])
+
+    def _quoting(self, claim: str, numbers: Sequence[int]) -> tuple[int, ...]:
+        """Returns those of the passages that have a claim, or a row, word for word."""
         folded = " ".join(claim.split())
-        return tuple(n for n, p in enumerate(self._passages, start=1) if p.quoted(folded))
+        return tuple(n for n in numbers if self._passages[n - 1].quoted(folded))
 
     def _figures_missing_by_passage(self, claim: str) -> list[list[Figure]]:
         return [missing_figures(claim, [text]) for text in self._texts]
@@ -169,27 +183,26 @@ class ClaimChecker:
     async def check(self, claim: str) -> Verdict:
         """Returns the verdict on a sentence without markers.
 
-        0. A passage has it word for word; else:
         1. Its figures stand in one passage, or follow from it by a calculation in the claim.
         2. Its names stand in the passages.
-        3. That passage supports it, and one place of it has the claim's own words, those that the
-           question has not. Unless it is close to the passage, the sentences that answer the
-           question have them, too. A bare answer is read with the question, and has to be close.
+        3. That passage has it word for word; or it supports it, and one place of it has the claim's
+           own words, those that the question has not. Unless it is close to the passage, the
+           sentences that answer the question have them, too. A bare answer is read with the
+           question, and has to be close.
            The words do not matter if the support is an entailment.
         """
-        if quoting := self._quoting(claim):
-            return Verdict(support=1.0, passages=quoting)
         bare = bool(_ANSWER.search(claim)) or len(_words(claim)) < SHORT_CLAIM
         claim = stated_in(claim)
         stated = f"{self._question} {claim}" if bare else claim
-        # In a thread: reading the figures of all passages takes tens of milliseconds.
         missing = await asyncio.to_thread(self._figures_missing_by_passage, claim)
         scores = (await self._scorer.scores([stated], self._chunks))[0]
         order = _best_first(scores)
         having = [n for n in order if not missing[n - 1]]
         if not having:
-            nowhere = self.figures_missing(claim)
+            nowhere = await self.figures_missing(claim)
             return Verdict(support=0.0, passages=order, objection="figure", missing=nowhere)
+        if not bare and (quoting := self._quoting(claim, having)):
+            return Verdict(support=1.0, passages=quoting)
         support = float(scores[having[0] - 1])
         if names := self._names_missing(claim):
             return Verdict(support=support, passages=order, objection="name", missing=names)
@@ -238,7 +251,7 @@ class ClaimChecker:
         if language_of(claim) in _NO_NOUNS:
             return ()
         names = [word for word in _words(claim)[1:] if word[0].isupper()]
-        return tuple(dict.fromkeys(name for name in names if not self._has(name)))
+        return tuple(dict.fromkeys(name for name in names if not self._has(name)))[:MOST_NAMED]
 
     def _has(self, name: str) -> bool:
         lower = name.lower()

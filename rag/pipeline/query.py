@@ -190,7 +190,7 @@ class QueryPipeline(SearchPipeline):
         draft = self._drafts.make(prompt, policy, self._remedies(prompt, run))
         last = Delta()
         while True:
-            async with contextlib.aclosing(self._generate(prompt, run)) as deltas:
+            async with contextlib.aclosing(self._attempt(prompt, run)) as deltas:
                 async for last in deltas:
                     for event in await self._check(draft.take(last), run):
                         yield event
@@ -209,6 +209,19 @@ class QueryPipeline(SearchPipeline):
         answer = _answer(prompt, draft, last, hits, run)
         describe_checks(run.trace, answer)
         yield answer
+
+    async def _attempt(self, prompt: Prompt, run: Run) -> AsyncGenerator[Delta, None]:
+        """Yields the generator's deltas; a second try that fails ends early, and is told."""
+        try:
+            async with contextlib.aclosing(self._generate(prompt, run)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        except RagError as error:
+            if prompt.revision is None:
+                raise
+            failed = f"generate: the second try failed: {error}"
+            run.trace.degraded += (failed,)
+            run.degraded.append(failed)
 
     def _remedies(self, prompt: Prompt, run: Run) -> Remedies:
         """Returns the remedies for refused claims; a revision may take as long as the first try."""
@@ -314,7 +327,7 @@ class _Plain:
 def _answer(
     prompt: Prompt, draft: AnyDraft | _Plain, last: Delta, hits: tuple[Hit, ...], run: Run
 ) -> Answer:
-    reason = last.abstained or draft.abstained
+    reason = draft.abstained if draft.text else last.abstained or draft.abstained
     return Answer(
         id=secrets.token_hex(16),
         question=prompt.question or prompt.message,

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -41,11 +41,17 @@ _HAS_DIGIT = r"(?=[^\W\d_]{0,32}[-_/.]?\w{0,32}\d)"
 """Bounded: a long word without a digit would be looked through from each of its letters."""
 _CODE = rf"(?P<code>(?<!\w){_HAS_DIGIT}[^\W\d_]\w*(?:[-_./]\w+)*(?!\w))"
 _DIGITS = r"(?:\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?!\d)|\d+)(?:[.,]\d+)?"
+_MINUS = "[-−–‑]"
+_PARTS = "¼½¾⅐-⅞①-⑳¹²³⁰⁴-⁹"
+"""Signs with a value that are no digits."""
 _NUMBER = (
-    rf"(?:{BEFORE})?(?P<number>(?<![\w.,])(?:(?<![^\s(])[-−])?{_DIGITS})"
-    rf"(?P<ordinal>(?:st|nd|rd|th)\b)?{MULTIPLE}?{AFTER}?"
+    rf"(?P<minus>(?<![\w)]){_MINUS})?(?:{BEFORE}(?P<inner>{_MINUS})?)?"
+    rf"(?P<number>(?<![\w.,]){_DIGITS})"
+    rf"(?:(?:st|nd|rd|th)\b)?{MULTIPLE}?{AFTER}?(?![\w{_PARTS}])"
 )
-_FIGURE = re.compile(rf"{_DAYS}|{_CLOCK}|{_VERSION}|{_NUMBER}|{_CODE}")
+_ODD = rf"(?P<odd>(?<!\w)[\w.,]{{0,32}}[\d{_PARTS}][\w.,{_PARTS}]{{0,64}})"
+"""Anything else with a digit: it is compared as it is written."""
+_FIGURE = re.compile(rf"{_DAYS}|{_CLOCK}|{_VERSION}|{_NUMBER}|{_CODE}|{_ODD}")
 _GROUPS = re.compile(r"[.,'’ \u00a0\u202f]")
 _COMMA_LANGUAGES = frozenset({"de", "fr", "es", "it", "pt", "nl"})
 """Languages whose decimals stand behind a comma."""
@@ -59,19 +65,21 @@ class Figure:
         text: as written.
         values: its readings: numbers in base units, or forms of days and codes.
         units: the base units that it may have; empty if it has none.
+        plain: its readings without a unit.
     """
 
     text: str
     start: int
     end: int
     values: frozenset[Decimal | str]
-    units: frozenset[str] = frozenset()
+    units: frozenset[str]
+    plain: frozenset[Decimal | str]
 
     def equals(self, other: Figure) -> bool:
         """True if one of its readings is one of the other's, and no unit contradicts."""
-        if self.units and other.units and not self.units & other.units:
-            return False
-        return not self.values.isdisjoint(other.values)
+        if self.units and other.units:
+            return bool(self.units & other.units) and not self.values.isdisjoint(other.values)
+        return not self.plain.isdisjoint(other.plain)
 
 
 @lru_cache(maxsize=512)
@@ -90,6 +98,7 @@ def in_digits(text: str, language: str | None = None) -> str:
 
     If its language is not known, English and German numbers are.
     """
+    text = text.encode(errors="replace").decode()  # half a character is no text to the module
     language = language or language_of(text)
     for each in [language] if language else ["en", "de"]:
         text = alpha2digit(text, each, threshold=_SPELLED_FROM)
@@ -98,23 +107,28 @@ def in_digits(text: str, language: str | None = None) -> str:
 
 def _figures(text: str, language: str | None) -> Iterator[Figure]:
     for match in _FIGURE.finditer(text):
-        values, units = _read(match, language)
-        if values:
-            yield Figure(
-                text=match[0],
-                start=match.start(),
-                end=match.end(),
-                values=frozenset(values),
-                units=frozenset(units),
-            )
+        plain, sizes = _read(match, language)
+        values = {v * s for v in plain if isinstance(v, Decimal) for s in sizes.values()}
+        yield Figure(
+            text=match[0],
+            start=match.start(),
+            end=match.end(),
+            values=frozenset(values or plain),
+            units=frozenset(sizes),
+            plain=frozenset(plain),
+        )
 
 
-def _read(match: re.Match[str], language: str | None) -> tuple[set[Decimal | str], set[str]]:
-    """Returns the readings of a match of `_FIGURE`, and its base units."""
+def _read(
+    match: re.Match[str], language: str | None
+) -> tuple[set[Decimal | str], Mapping[str, Decimal]]:
+    """Returns the readings of a match of `_FIGURE`, and the sizes of its base units."""
     for kind, read in _FORMS.items():
         if match[kind]:
-            return {*read(match[0].lower())}, set()
-    return (_clock(match), {"clock"}) if match["clock"] else _number(match, language)
+            return {*read(match[0].lower())}, {}
+    if match["clock"]:
+        return _clock(match), {"clock": Decimal(1)}
+    return _number(match, language)
 
 
 def _day(written: str) -> set[str]:
@@ -143,6 +157,10 @@ def _code(written: str) -> set[str]:
     return {"".join(filter(str.isalnum, written))}
 
 
+def _odd(written: str) -> set[str]:
+    return {written.rstrip(".,")}
+
+
 _FORMS: dict[str, Callable[[str], set[str]]] = {
     "day": _day,
     "month": _month,
@@ -150,6 +168,7 @@ _FORMS: dict[str, Callable[[str], set[str]]] = {
     "slashed": _slashed,
     "version": _code,
     "code": _code,
+    "odd": _odd,
 }
 """Readings of the figures that are no numbers, by the group of `_FIGURE` that has them."""
 
@@ -163,22 +182,21 @@ def _clock(match: re.Match[str]) -> set[Decimal | str]:
     return {Decimal(60 * hour + minute), *([] if minute else [Decimal(hour)])}
 
 
-def _number(match: re.Match[str], language: str | None) -> tuple[set[Decimal | str], set[str]]:
-    multiple, after = match["multiple"], match["after"]
-    sizes = base_units(match["before"]) or base_units(after)
+def _number(
+    match: re.Match[str], language: str | None
+) -> tuple[set[Decimal | str], Mapping[str, Decimal]]:
+    multiple = match["multiple"]
+    sizes = base_units(match["before"]) or base_units(match["after"])
     if multiple in ("m", "M") and not sizes.keys() & CURRENCIES:
         multiple, sizes = None, base_units("m")  # a metre
     factor = MULTIPLES[multiple.lower()] if multiple else 1
-    plain = {factor * value for value in _readings(match["number"], language)}
-    if not sizes:
-        return {*plain}, set()
-    scaled = {value * size for value in plain for size in sizes.values()}
-    return {*scaled}, set(sizes)
+    sign = -1 if match["minus"] or match["inner"] else 1
+    return {sign * factor * value for value in _readings(match["number"], language)}, sizes
 
 
 def _readings(written: str, language: str | None) -> set[Decimal]:
     """Returns the numbers that digits with separators may be."""
-    digits = written.replace("−", "-")
+    digits = written
     separators = _GROUPS.findall(digits)
     if not separators:
         return {Decimal(digits)}
@@ -188,7 +206,7 @@ def _readings(written: str, language: str | None) -> set[Decimal]:
     grouped = Decimal(_GROUPS.sub("", digits))
     if last not in ".,":
         return {grouped}
-    if len(set(separators)) > 1 or len(rest) != 3 or whole.lstrip("-") == "0":  # noqa: PLR2004
+    if len(set(separators)) > 1 or len(rest) != 3 or whole == "0":  # noqa: PLR2004
         return {decimal}
     if len(separators) > 1:
         return {grouped}

@@ -12,6 +12,7 @@ from rag.text.figures import Figure, figures, in_digits
 
 _DAY = re.compile(r"[dm](?P<year>(?:\d{4})?)(?P<rest>\d{4}|(?<=\d)\d\d)")
 """The forms of a day, with or without a year, and of a month of a year."""
+_YEAR = re.compile(r"\d{4}")
 _EQUALS = r"\s*(?:=|is|are|equals?|makes?|gives?|ist|sind|ergibt|ergeben|macht|font|égale)\s*"
 _SIGNS = re.compile(r"\s*([-+−–×x*·/÷])\s*")
 
@@ -31,6 +32,8 @@ def _stated(figure: Figure, known: Sequence[Figure]) -> bool:
     if any(figure.equals(other) for other in known):
         return True
     values = {value for other in known for value in other.values}
+    if not _YEAR.fullmatch(figure.text) and not any(isinstance(v, str) for v in figure.values):
+        return False
     return any(_day_stated(form, values) for form in figure.values)
 
 

@@ -15,6 +15,7 @@ _SIZES = {
     "inr": {"1": "₹ inr rupee rupees"},
     "cent": {"1": "cent cents ct pence"},
     "percent": {"1": "% percent pct prozent pourcent procent"},
+    "permille": {"1": "‰ permille promille"},
     "second": {
         "0.001": "ms millisecond milliseconds millisekunden",
         "1": "s sec secs second seconds sekunde sekunden seconde secondes segundos secondi",

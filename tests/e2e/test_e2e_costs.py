@@ -41,6 +41,7 @@ def charged_server(data: Path, model: ModelServer, port: str = "0") -> Iterator[
     first, second = (MODEL.format(url=model.url, name=name) for name in ("first", "second"))
     (data.parent / "rag.toml").write_text(
         f"[generator]{first}\n[[fallbacks]]{second}\n[gateway]\nenabled = true\n"
+        '[citations]\nclaims = "off"\n'  # each question is one call, told as it comes
         '[gateway.limits]\nkey = "large"\n'
         "[gateway.limits.tiers.large]\nrequests = 600000\ntokens = 1000000000\nat_once = 1000\n"
     )

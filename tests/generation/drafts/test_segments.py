@@ -57,5 +57,13 @@ def test_a_sentence_is_complete_with_the_first_word_behind_it() -> None:
 def test_a_sentence_that_does_not_end_is_cut() -> None:
     segments = Segments()
     found = [piece for _ in range(900) for piece in segments.add("word ")]
-    assert [len(piece) for piece in found] == [LONGEST, LONGEST]
-    assert len(segments.unfinished) == 4_500 - 2 * LONGEST
+    assert len(found) == 2
+    assert all(LONGEST - 9 < len(piece) <= LONGEST for piece in found)
+    assert "".join([*found, segments.unfinished]) == "word " * 900
+
+
+def test_one_long_piece_is_cut_like_many() -> None:
+    segments = Segments()
+    found = segments.add("and 1,500 " * 900)
+    assert max(map(len, found)) <= LONGEST
+    assert not any(piece.endswith(("1", "1,")) for piece in found)

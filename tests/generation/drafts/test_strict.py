@@ -199,3 +199,34 @@ async def test_quotes_of_an_extractive_fallback_need_no_check(writing: Writing) 
     writing.sent += await writing.draft.finish()
     assert writing.draft.text == QUOTE
     assert writing.draft.claims == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "A taxi ride is refunded up to £5.",
+        "A taxi ride is refunded up to £50_000.",
+        "According to the passage on £900 rides, a taxi ride is refunded up to £50.",
+        "28. Februar: a taxi ride is refunded up to £50.",
+        "(900) pounds: a taxi ride is refunded up to £50.",
+        "# Refund £900\n\n[1] A taxi ride is refunded up to £50.",
+        "Is it £900? A taxi ride is refunded up to £50.",
+        "word " * 5_000 + "£900",
+    ],
+)
+async def test_figures_around_a_claim_are_checked_too(writing: Writing, wrong: str) -> None:
+    writing.quotes = ()
+    text = await writing.write(wrong)
+    assert all(figure not in text for figure in ("900", "_000", "28", "£5."))
+
+
+async def test_after_a_failed_second_try_what_was_shown_stays(writing: Writing) -> None:
+    writing.time = True
+    await writing.write("A taxi ride is refunded up to £50. Hotels cost £7. Trains cost £9.")
+    writing.draft.revise()
+    writing.sent += await writing.draft.take(Delta(text="Hotels are refunded up to £120. [1]"))
+    writing.sent += await writing.draft.finish()
+    assert writing.draft.text == (
+        "A taxi ride is refunded up to £50. [1] Hotels are refunded up to £120. [1]"
+    )
+    assert writing.draft.abstained is None

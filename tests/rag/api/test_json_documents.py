@@ -75,7 +75,7 @@ def killing(folder: Path, times: int) -> Iterator[list[int]]:
                         reader.kill()
                         killed.append(reader.pid)
                         before = settled(folder) + 1
-            time.sleep(0.005)
+            time.sleep(0.001)
 
     thread = threading.Thread(target=run)
     thread.start()
