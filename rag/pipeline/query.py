@@ -187,7 +187,7 @@ class QueryPipeline(SearchPipeline):
 
         If the draft refuses a claim, the rest is written anew.
         """
-        draft = self._drafts.make(prompt, policy, self._remedies(prompt, run))
+        draft = self._drafts.make(prompt, policy, _remedies(prompt, run, self._extractive))
         last = Delta()
         while True:
             async with contextlib.aclosing(self._attempt(prompt, run)) as deltas:
@@ -222,24 +222,6 @@ class QueryPipeline(SearchPipeline):
             failed = f"generate: the second try failed: {error}"
             run.trace.degraded += (failed,)
             run.degraded.append(failed)
-
-    def _remedies(self, prompt: Prompt, run: Run) -> Remedies:
-        """Returns the remedies for refused claims; a revision may take as long as the first try."""
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-
-        found: list[Delta] = []
-
-        async def quotes() -> list[Delta]:
-            if not found:
-                async with contextlib.aclosing(self._extractive.stream(prompt)) as deltas:
-                    found.extend([delta async for delta in deltas if delta.text])
-            return found
-
-        return Remedies(
-            may_revise=lambda: 2 * clock() - begun < run.deadline,
-            quotes=quotes,
-        )
 
     async def _rewrite(self, query: Query, run: Run) -> Query:
         if self._rewriter is None or not query.history:
@@ -310,6 +292,25 @@ class QueryPipeline(SearchPipeline):
         ):
             async with asyncio.timeout_at(run.deadline):
                 return await writing
+
+
+def _remedies(prompt: Prompt, run: Run, extractive: Generator) -> Remedies:
+    """Returns the remedies for refused claims; a revision may take as long as the first try."""
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+
+    found: list[Delta] = []
+
+    async def quotes() -> list[Delta]:
+        if not found:
+            async with contextlib.aclosing(extractive.stream(prompt)) as deltas:
+                found.extend([delta async for delta in deltas if delta.text])
+        return found
+
+    return Remedies(
+        may_revise=lambda: 2 * clock() - begun < run.deadline,
+        quotes=quotes,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ async def test_a_process_that_is_idle_ends_but_for_one(
     good: Path, endless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.reader_process.IDLE_SECONDS", 0.1)
-    with parser(Limits(seconds=1)) as reader:
+    with parser(Limits(seconds=5)) as reader:
         before = len(children())
         with reading_for("slow", bulk=True):
             waits = asyncio.create_task(refused(reader, endless))
