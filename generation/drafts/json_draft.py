@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from generation.drafts.draft import Draft, Written
-from generation.grounding.citations import claims_of, without_markers
+from generation.grounding.citations import claims_of
 from generation.grounding.claims import ClaimChecker, Verdict
 from generation.sanitizing import addresses, without_halves
 from rag.protocols import SupportScorer
@@ -132,7 +132,7 @@ class CheckedJsonDraft(JsonDraft):
         claims = claims_of(value) if len(value.split()) >= SENTENCE_WORDS else ()
         for claim in claims:
             self._keep(claim, await self._checker.check(claim), start)
-        await self._check_figures(without_markers(value), start)
+        await self._check_figures(value, start)
 
     async def _check_numbers(self) -> None:
         strings = [literal.span() for literal in _STRING.finditer(self.text)]

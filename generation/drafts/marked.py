@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from generation.drafts.draft import Draft, Written
 from generation.drafts.segments import Segments
-from generation.grounding.citations import without_markers
 from generation.grounding.claims import ClaimChecker, claim_in, declines
 from rag.protocols import SupportScorer
 from rag.types import Delta, Hit, Retraction
@@ -65,10 +63,7 @@ class MarkedDraft(Draft):
         claim = claim_in(segment)
         if claim is None or declines(claim):
             return []
-        verdict = await self._claims_checker.check(claim)
-        missing = await self._claims_checker.figures_missing(without_markers(segment))
-        if missing and verdict.objection is None:
-            verdict = replace(verdict, objection="figure", missing=missing)
+        verdict = await self._claims_checker.check_in(segment, claim)
         sent = self.text[self._start :]
         start, end = self._start + len(sent) - len(sent.lstrip()), len(self.text)
         if verdict.objection:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from generation.drafts.draft import Draft, Written
 from generation.drafts.segments import Segments
-from generation.grounding.citations import without_markers
 from generation.grounding.claims import (
     ClaimChecker,
     Quotes,
@@ -92,8 +91,8 @@ class StrictDraft(Draft):
 
     async def _judge(self, segment: str) -> list[Written]:
         claim = claim_in(segment)
-        missing = await self._claims_checker.figures_missing(without_markers(segment))
         if claim is None:
+            missing = await self._claims_checker.figures_missing(segment)
             self._waiting += "" if missing else segment
             return []
         if declines(claim):
@@ -102,9 +101,7 @@ class StrictDraft(Draft):
         stated = stated_in(claim)
         if stated in self._said:
             return []
-        verdict = await self._claims_checker.check(claim)
-        if missing and verdict.objection is None:  # beside the claim, in a question or heading
-            verdict = replace(verdict, objection="figure", missing=missing)
+        verdict = await self._claims_checker.check_in(segment, claim)
         if verdict.objection is None:
             return await self._show(segment, claim, verdict)
         return await self._refuse(claim, verdict)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from generation.grounding.citations import Passage, claims_of
+from generation.grounding.citations import Passage, claims_of, without_markers
 from generation.grounding.groundedness import ClaimScorer
 from generation.grounding.support import shared_grams
 from rag.text.dates import MONTHS
@@ -169,7 +169,7 @@ class ClaimChecker:
     def _figures_missing(self, text: str) -> tuple[str, ...]:
         if len(text) > LONGEST:
             return (f"{text[:20]}…",)
-        missing = missing_figures(_bare(text), self._texts)
+        missing = missing_figures(_bare(without_markers(text)), self._texts)
         return tuple(figure.text for figure in missing[:MOST_NAMED])
 
     def _quoting(self, claim: str, numbers: Sequence[int]) -> tuple[int, ...]:
@@ -210,6 +210,16 @@ class ClaimChecker:
         if support >= MIN_SUPPORT and await self._holds(claim, support, having, bare=bare):
             objection = None
         return Verdict(support=support, passages=tuple(having), objection=objection)
+
+    async def check_in(self, segment: str, claim: str) -> Verdict:
+        """Returns the verdict on a claim, and on the figures of headings and questions around it.
+
+        `segment` is the text that has the claim, with its markers.
+        """
+        verdict = await self.check(claim)
+        if verdict.objection is None and (missing := await self.figures_missing(segment)):
+            return replace(verdict, objection="figure", missing=missing)
+        return verdict
 
     async def _holds(
         self, claim: str, support: float, passages: Sequence[int], *, bare: bool
