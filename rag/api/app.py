@@ -30,6 +30,7 @@ from rag.privacy.redaction import words
 from rag.process.imports import importing
 from rag.settings.tree import Settings
 from rag.types import Principal
+from rag.web import page
 
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499
@@ -128,6 +129,7 @@ def app_without_lifespan(
         redoc_url=None,
     )
     add_pages(app)
+    _add_page(app)
     app.state.running, app.state.settings = running, settings
     for router in _all_routers() if routers is None else routers:
         app.include_router(router)
@@ -163,6 +165,11 @@ def _all_routers() -> list[APIRouter]:
 
     own = (questions, feedback, documents, collections, jobs, keys, usage)
     return [module.router for module in (*own, openai, rerankers, dify, ollama, health)]
+
+
+def _add_page(app: FastAPI) -> None:
+    for path in ("/", *(f"{folder}/{{file:path}}" for folder in page.FOLDERS)):
+        app.add_route(path, page.response, include_in_schema=False)
 
 
 def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:

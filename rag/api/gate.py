@@ -11,9 +11,11 @@ from rag.api.docs_pages import ASSETS
 from rag.errors import RagError, UnauthenticatedError
 from rag.gateway.accounts import Accounts
 from rag.types import Principal
+from rag.web import page
 
-OPEN = ("/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
-"""Paths that need no key: probes have none, and the pages of the API describe no data."""
+OPEN = ("/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
+"""Paths that need no key: probes have none, and the pages hold no data."""
+_FOLDERS = tuple(f"{folder}/" for folder in (ASSETS, *page.FOLDERS))
 _BEARER = "bearer "
 _MAX_CHARS = 16_384
 """Characters of a credential; tokens with many groups have some thousands."""
@@ -78,7 +80,7 @@ class Gate:
 
 def is_open(path: str) -> bool:
     """Returns True if a path is served without a key."""
-    return path in OPEN or path.startswith(f"{ASSETS}/")
+    return path in OPEN or path.startswith(_FOLDERS)
 
 
 def credential_of(scope: Scope) -> str:

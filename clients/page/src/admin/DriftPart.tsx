@@ -1,0 +1,3 @@
+export function DriftPart() {
+  return null;
+}

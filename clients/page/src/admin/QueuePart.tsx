@@ -1,0 +1,3 @@
+export function QueuePart() {
+  return null;
+}

@@ -1,0 +1,3 @@
+export function RunsPart() {
+  return null;
+}

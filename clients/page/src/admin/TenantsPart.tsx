@@ -1,0 +1,3 @@
+export function TenantsPart() {
+  return null;
+}
