@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useErrorBoundary, useState } from "preact/hooks";
 import { AdminView } from "./admin/AdminView";
 import { AskView } from "./ask/AskView";
 import { DocumentsView } from "./documents/DocumentsView";
@@ -37,7 +37,9 @@ export function App() {
 }
 
 function Chosen() {
+  const [broken, mend] = useErrorBoundary();
   const { view, part } = route.value;
+  if (broken) return <Fault error={broken} onRetry={mend} />;
   if (view === "documents") return <DocumentsView />;
   if (view === "admin") return <AdminView part={part} />;
   return <AskView />;

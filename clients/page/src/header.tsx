@@ -70,6 +70,6 @@ export function Header() {
 /** Leaves out the views that the caller may not use at all. */
 function isOffered(view: View): boolean {
   if (view === "documents") return may.value.has("read");
-  if (view === "admin") return ["admin", "metrics", "read"].some((scope) => may.value.has(scope));
+  if (view === "admin") return (["admin", "metrics", "read"] as const).some((scope) => may.value.has(scope));
   return true;
 }

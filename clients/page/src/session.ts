@@ -1,16 +1,6 @@
 import { computed, signal } from "@preact/signals";
-import { type Collection, connect, PlumblineError } from "plumbline-client";
+import { type Collection, connect, type Me, PlumblineError } from "plumbline-client";
 import { remember } from "./remembered";
-
-/** The caller, as `GET /v1/me` describes it. */
-export interface Me {
-  tenant: string;
-  subject: string;
-  key_id: string;
-  scopes: string[];
-  authenticated: boolean;
-  version: string;
-}
 
 const KEY = "plumbline.key";
 const COLLECTION = "plumbline.collection";
@@ -44,8 +34,8 @@ function baseUrl(): string {
 export async function enter(): Promise<void> {
   for (;;) {
     try {
-      const response = await api.send("/v1/me");
-      me.value = (await response.json()) as Me;
+      const { data } = await api.GET("/v1/me");
+      me.value = data ?? null;
       locked.value = waiting.value = null;
       await loadCollections();
       return;

@@ -1,3 +1,4 @@
+import type { Me } from "plumbline-client";
 import type { FunctionComponent } from "preact";
 import { t } from "../i18n";
 import { hrefOf } from "../route";
@@ -13,7 +14,7 @@ import { UsagePart } from "./UsagePart";
 type Part = keyof typeof t.value.administration.parts;
 
 /** Each part with the scope that its endpoint needs. */
-const PARTS: readonly [Part, string, FunctionComponent][] = [
+const PARTS: readonly [Part, Me["scopes"][number], FunctionComponent][] = [
   ["usage", "read", UsagePart],
   ["answers", "admin", AnswersPart],
   ["runs", "admin", RunsPart],

@@ -47,8 +47,8 @@ export function FeedbackForm({ turn, answer, conversationId }: FeedbackProps) {
   return (
     <div class="feedback">
       <div class="row">
-        <Thumb sign="👍" label={words.good} on={turn.rating === "up"} onClick={() => rate("up")} />
-        <Thumb sign="👎" label={words.bad} on={turn.rating === "down"} onClick={() => rate("down")} />
+        <Thumb label={words.good} on={turn.rating === "up"} onClick={() => rate("up")} />
+        <Thumb label={words.bad} on={turn.rating === "down"} down onClick={() => rate("down")} />
         <span role="status" class="faint">
           {sent && !asking ? words.thanks : ""}
         </span>
@@ -82,16 +82,21 @@ export function FeedbackForm({ turn, answer, conversationId }: FeedbackProps) {
 }
 
 interface ThumbProps {
-  sign: string;
   label: string;
   on: boolean;
+  down?: boolean;
   onClick: () => void;
 }
 
-function Thumb({ sign, label, on, onClick }: ThumbProps) {
+/** The outline of a thumb, in a square of 24. */
+const THUMB = "M7 11v9H3v-9zm0 9h10l3-9h-7l1-6-1-2-6 8";
+
+function Thumb({ label, on, down = false, onClick }: ThumbProps) {
   return (
     <button type="button" class="quiet" aria-label={label} aria-pressed={on} onClick={onClick}>
-      <span aria-hidden="true">{sign}</span>
+      <svg class={down ? "thumb down" : "thumb"} viewBox="0 0 24 24" aria-hidden="true">
+        <path d={THUMB} />
+      </svg>
     </button>
   );
 }

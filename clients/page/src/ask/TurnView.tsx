@@ -1,5 +1,6 @@
 import type { Citation, Hit } from "plumbline-client";
 import { memo } from "preact/compat";
+import { useEffect, useRef } from "preact/hooks";
 import { t } from "../i18n";
 import { openSource } from "../source/opened";
 import { plain } from "../ui/plain";
@@ -20,8 +21,12 @@ interface TurnProps {
 export const TurnView = memo(({ turn, conversation, onRetry }: TurnProps) => {
   const open = (cited: Citation | Hit) => openSource(conversation.collection, cited);
   const { answer } = turn;
+  const article = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (turn.state === "streaming") article.current?.scrollIntoView({ block: "start" });
+  }, []);
   return (
-    <article class="turn">
+    <article class="turn" ref={article}>
       <h2 class="question">
         <span class="hidden">{t.value.chat.you}: </span>
         <bdi>{turn.question}</bdi>

@@ -6,6 +6,7 @@ import { openSource } from "../source/opened";
 import { CollectionChoice } from "../ui/CollectionChoice";
 import { Confirm } from "../ui/Dialog";
 import { Fault } from "../ui/Fault";
+import { Pager } from "../ui/Pager";
 import { plain } from "../ui/plain";
 import { useLoad } from "../ui/useLoad";
 import { BatchCard } from "./BatchCard";
@@ -100,22 +101,7 @@ export function DocumentsView() {
             onOpen={(document) => openSource(collection.value, beginningOf(document))}
             onDelete={may.value.has("write") ? setDoomed : null}
           />
-          <div class="row end">
-            <button
-              type="button"
-              disabled={cursors.length === 0}
-              onClick={() => setCursors(cursors.slice(0, -1))}
-            >
-              {t.value.previous}
-            </button>
-            <button
-              type="button"
-              disabled={!list.data.next_cursor}
-              onClick={() => setCursors([...cursors, list.data?.next_cursor ?? ""])}
-            >
-              {t.value.next}
-            </button>
-          </div>
+          <Pager cursors={cursors} next={list.data.next_cursor} onMove={setCursors} />
         </>
       )}
       {doomed && (
@@ -132,8 +118,8 @@ export function DocumentsView() {
 
 /** Returns the jobs that are under way. */
 async function loadJobs(): Promise<Job[]> {
-  const response = await api.send("/v1/jobs?state=running&limit=20");
-  return ((await response.json()) as { jobs: Job[] }).jobs;
+  const query = { state: "running", limit: 20 } as const;
+  return (await api.GET("/v1/jobs", { params: { query } })).data?.jobs ?? [];
 }
 
 /** Returns the place where a document begins, in the form of a hit without text. */

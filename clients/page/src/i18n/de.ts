@@ -117,7 +117,7 @@ export const de: Words = {
     title: "Quelle",
     rendered: "Dokument",
     text: "Text",
-    original: "Original öffnen",
+    original: "Original sichern",
     gone: "Dieses Dokument wurde inzwischen gelöscht. Das Zitat steht unten.",
     changed:
       "Dieses Dokument wurde inzwischen geändert: Das Zitat ist nicht mehr, wo es war. Es steht unten.",
@@ -247,6 +247,7 @@ export const de: Words = {
     every: "alle Antworten",
     onlyBad: "schlecht bewertete",
     onlyAbstained: "Enthaltungen",
+    onlyLow: "niedrig bewertete",
     trace: "Trace",
     comment: "Kommentar",
     correction: "Berichtigung",
@@ -264,6 +265,8 @@ export const de: Words = {
     interval: "95-%-Intervall",
   },
   drift: {
+    window: "Die letzten",
+    days: (n) => (n === 1 ? "24 Stunden" : `${n} Tage`),
     signal: "Signal",
     reference: "Vorher",
     current: "Jetzt",
@@ -278,7 +281,15 @@ export const de: Words = {
     running: "In Arbeit",
     oldest: "Das Älteste wartet seit",
     dead: "Endgültig gescheitert",
+    toScore: "Zu bewertende Antworten",
     workers: "Worker",
   },
-  tenants: { name: "Mandant", documents: "Dokumente", chunks: "Abschnitte", bytes: "Größe" },
+  tenants: {
+    name: "Mandant",
+    collections: "Sammlungen",
+    documents: "Dokumente",
+    chunks: "Abschnitte",
+    answers: "Antworten",
+    keys: "Schlüssel",
+  },
 };

@@ -115,7 +115,7 @@ export const en = {
     title: "Source",
     rendered: "Document",
     text: "Text",
-    original: "Open the original",
+    original: "Save the original",
     gone: "This document was deleted since. The quote is kept below.",
     changed: "This document was changed since: the quote is not where it was. It is kept below.",
     noRendering: "The document cannot be drawn. Its text is shown.",
@@ -242,6 +242,7 @@ export const en = {
     every: "all answers",
     onlyBad: "rated bad",
     onlyAbstained: "abstained",
+    onlyLow: "badly scored",
     trace: "Trace",
     comment: "Comment",
     correction: "Correction",
@@ -259,6 +260,8 @@ export const en = {
     interval: "95 % interval",
   },
   drift: {
+    window: "The last",
+    days: (n: number) => (n === 1 ? "day" : `${n} days`),
     signal: "Signal",
     reference: "Before",
     current: "Now",
@@ -273,9 +276,17 @@ export const en = {
     running: "Under way",
     oldest: "Oldest waits for",
     dead: "Dead letters",
+    toScore: "Answers to score",
     workers: "Workers",
   },
-  tenants: { name: "Tenant", documents: "Documents", chunks: "Chunks", bytes: "Size" },
+  tenants: {
+    name: "Tenant",
+    collections: "Collections",
+    documents: "Documents",
+    chunks: "Chunks",
+    answers: "Answers",
+    keys: "Keys",
+  },
 };
 
 export type Words = typeof en;

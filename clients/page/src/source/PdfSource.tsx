@@ -39,7 +39,7 @@ export function PdfSource({ place, onFailure }: PdfSourceProps) {
   return (
     <>
       {file ? (
-        <div class="row" role="group" aria-label={t.value.source.pdfPage}>
+        <div class="row wrap" role="group" aria-label={t.value.source.pdfPage}>
           <button type="button" disabled={page <= 1} onClick={() => setPage(page - 1)}>
             {t.value.source.previousPage}
           </button>

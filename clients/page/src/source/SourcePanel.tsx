@@ -88,7 +88,7 @@ function Shown({ place, source }: { place: Place; source: Source }) {
           <Quote text={place.quote} />
         </>
       )}
-      <div class="row">
+      <div class="row wrap">
         {drawn && (
           <div role="group" class="tabs" aria-label={t.value.source.title}>
             {(["drawn", "text"] as const).map((each) => (

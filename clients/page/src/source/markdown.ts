@@ -21,7 +21,7 @@ export function toDocument(markdown: string): DocumentFragment {
 export function harmless(html: string): DocumentFragment {
   const parsed = new DOMParser().parseFromString(html, "text/html");
   for (const image of parsed.querySelectorAll("img")) image.replaceWith(image.alt);
-  const clean = DOMPurify.sanitize(parsed.body, {
+  const clean = DOMPurify.sanitize(parsed.body.innerHTML, {
     ...ALLOWED,
     ALLOWED_TAGS: [...ALLOWED.ALLOWED_TAGS],
     ALLOWED_ATTR: [...ALLOWED.ALLOWED_ATTR],

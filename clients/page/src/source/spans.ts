@@ -46,7 +46,7 @@ function markPart(node: Text, start: number, end: number): HTMLElement {
 }
 
 /** Characters that the text of a document and its drawing do not share: blanks, markup, bullets. */
-const IGNORED = /[\s\u00ad*_`#>|~\\[\]()+.\-•◦▪:=]/u;
+const IGNORED = /[\s\u00ad*_`#>|~\\[\]+•◦▪-]/u;
 
 /** Returns the UTF-16 span of a quote in a text, compared by letters and digits. */
 export function findQuote(text: string, quote: string): { start: number; end: number } | null {
