@@ -97,7 +97,7 @@ def test_an_abstention_says_why_and_shows_what_comes_closest(
 def test_what_was_searched_has_legs_and_ranks(filled: Server, browser: Browser) -> None:
     with tab(browser, filled.url) as opened:
         turn = opened.ask("When does the office open?")
-        turn.get_by_text("What was searched").click()
+        turn.locator("summary", has_text="What was searched").click()
         heads = turn.locator("thead th").all_text_contents()
         assert {"Meaning", "Words"} <= set(heads)
         assert turn.locator("tbody tr").count() >= 1
@@ -186,7 +186,7 @@ def test_a_hostile_document_is_drawn_harmlessly(
 ) -> None:
     bidi = "invoice\u202egnp.txt"
     for name in ("hostile.md", "hostile.html"):
-        (tmp_path / name).write_text(documents.HOSTILE)
+        (tmp_path / name).write_text(f"{documents.HOSTILE}<p>{name}</p>")
     (tmp_path / bidi).write_text("The mooring fee is nine crowns.")
     with tab(browser, filled.url) as opened:
         upload(opened, *(tmp_path / name for name in ("hostile.md", "hostile.html", bidi)))
@@ -215,7 +215,7 @@ def test_axe_finds_nothing(
         browser, filled.url, color_scheme=scheme, **({"viewport": viewport} if viewport else {})
     ) as opened:
         turn = opened.ask("When does the office open?")
-        turn.get_by_text("What was searched").click()
+        turn.locator("summary", has_text="What was searched").click()
         opened.ask("Who won the football world cup of 1998?")
         assert opened.violations() == []
         turn.locator(".source-card").first.click()

@@ -1,5 +1,5 @@
 import type { Citation } from "plumbline-client";
-import { useMemo, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { t } from "../i18n";
 import { toDocument } from "../source/markdown";
 import { codePoints } from "../source/spans";
@@ -47,13 +47,13 @@ function MarkdownAnswer({ turn, onOpen }: AnswerTextProps) {
     () => toDocument(withMarks(turn.text, turn.citations, turn.retracted)),
     [turn.text, turn.citations, turn.retracted],
   );
-  const fill = (element: HTMLElement | null) => {
-    if (!element) return;
+  const box = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
     const shown = content.cloneNode(true) as DocumentFragment;
     toButtons(shown, turn.citations, onOpen);
-    element.replaceChildren(shown);
-  };
-  return <div class="prose answer" ref={fill} />;
+    box.current?.replaceChildren(shown);
+  }, [content]);
+  return <div class="prose answer" ref={box} />;
 }
 
 /** Returns the text with signs around the markers of citations and the retracted pieces. */
