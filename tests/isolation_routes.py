@@ -142,6 +142,17 @@ _QUESTION_CALLS: dict[str, Call] = {
         "/retrieval", lambda q, c: {"query": q, "knowledge_id": c}, streams=False
     ),
 }
+_VIEWS: dict[str, Call] = {
+    "GET /v1/me": _me,
+    "GET /v1/jobs": _list_jobs,
+    "GET /v1/answers": _list_answers,
+    "GET /v1/drift": _of_a_collection(f"/v1/drift?collection={TARGET}"),
+    "GET /v1/eval-runs": _for_admins("/v1/eval-runs"),
+    "GET /v1/eval-runs/compare": _for_admins("/v1/eval-runs/compare?a=a&b=b"),
+    "GET /v1/eval-runs/{name}": _for_admins("/v1/eval-runs/a"),
+    "GET /v1/queue": _for_admins("/v1/queue"),
+    "GET /v1/tenants": _for_admins("/v1/tenants"),
+}
 _TEXTS = ["The harbour opens at nine.", "The kitchen is warm."]
 CALLS: dict[str, Call] = {
     **_QUESTION_CALLS,
@@ -188,15 +199,7 @@ CALLS: dict[str, Call] = {
     "POST /v1/keys/{key_id}/rotate": _key_call("POST", "/rotate"),
     "DELETE /v1/keys/{key_id}": _key_call("DELETE"),
     "GET /v1/usage": _usage,
-    "GET /v1/me": _me,
-    "GET /v1/jobs": _list_jobs,
-    "GET /v1/answers": _list_answers,
-    "GET /v1/drift": _of_a_collection(f"/v1/drift?collection={TARGET}"),
-    "GET /v1/eval-runs": _for_admins("/v1/eval-runs"),
-    "GET /v1/eval-runs/compare": _for_admins("/v1/eval-runs/compare?a=a&b=b"),
-    "GET /v1/eval-runs/{name}": _for_admins("/v1/eval-runs/a"),
-    "GET /v1/queue": _for_admins("/v1/queue"),
-    "GET /v1/tenants": _for_admins("/v1/tenants"),
+    **_VIEWS,
     "GET /metrics": _open("GET", "/metrics"),
     "GET /healthz": _open("GET", "/healthz"),
     "GET /readyz": _open("GET", "/readyz"),
@@ -214,6 +217,7 @@ _WEIGHTS: dict[str, float] = {
     "POST /v1/documents": 15,
     "GET /v1/documents": 10,
     "POST /v1/feedback": 10,
+    **dict.fromkeys(_VIEWS, 2),
     "POST /v1/keys": 0.3,
     "DELETE /v1/collections/{collection}": 1,
     "PUT /v1/collections/{collection}/acl": 2,

@@ -160,13 +160,13 @@ def _all_routers() -> list[APIRouter]:
         jobs,
         keys,
         me,
-        operations,
         questions,
         usage,
+        whole_service,
     )
 
     own = (questions, feedback, documents, collections, jobs, keys, usage)
-    views = (me, answers, eval_runs, operations)
+    views = (me, answers, eval_runs, whole_service)
     return [module.router for module in (*own, *views, openai, rerankers, dify, ollama, health)]
 
 

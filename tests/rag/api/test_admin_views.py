@@ -19,7 +19,7 @@ from rag.api.drift import DriftOut
 from rag.api.responses import JobPage
 from rag.api.routes.answers import AnswerPage
 from rag.api.routes.me import Me
-from rag.api.routes.operations import QueueOut, TenantPage
+from rag.api.routes.whole_service import QueueOut, TenantPage
 from rag.build.gateway import open_gateway
 from rag.build.storage import Storage, open_storage
 from rag.build.telemetry import trace_page

@@ -17,7 +17,7 @@ from rag.settings.tree import Settings
 from rag.types import TENANT, Stage
 
 router = APIRouter(
-    prefix="/v1", tags=["operations"], responses=PROBLEMS, dependencies=[needs("metrics")]
+    prefix="/v1", tags=["service"], responses=PROBLEMS, dependencies=[needs("metrics")]
 )
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[str | None, Query(pattern=TENANT)]
