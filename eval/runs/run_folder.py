@@ -23,6 +23,7 @@ from typing import IO, Any, Self
 from eval.runs.atomic_write import write_atomically
 from rag.errors import InputError
 from rag.privacy.redaction import HIDDEN, scrubbed
+from rag.types import DEFAULT_TENANT
 
 INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"
 """Names of the files in a run's folder."""
@@ -97,7 +98,8 @@ class RunInfo:
     """The set, the configuration and the code of a run.
 
     `set_fingerprint` identifies the set's questions and judgements, `config` is the settings
-    without their secrets, `version` Plumbline's. Times are ISO 8601, UTC; `finished` is None until
+    without their secrets, `version` Plumbline's. `tenant` is whose run it is; runs of versions that
+    did not record it are the default tenant's. Times are ISO 8601, UTC; `finished` is None until
     the run is finished.
     """
 
@@ -107,6 +109,7 @@ class RunInfo:
     config: Mapping[str, Any]
     version: str
     started: str
+    tenant: str = DEFAULT_TENANT
     finished: str | None = None
 
 
@@ -162,11 +165,11 @@ class RunFolder:
 
     def _begin(self) -> None:
         if (self._folder / OUTCOMES).stat().st_size:
-            before = _read_info(self._folder)
+            before = read_info(self._folder)
             _check_same(self._folder, before, self.info)
             self.info = before
         elif (self._folder / INFO).exists():
-            _read_info(self._folder)  # fails unless it is a run's, of which nothing was asked yet
+            read_info(self._folder)  # fails unless it is a run's, of which nothing was asked yet
         _write(self._folder / INFO, asdict(self.info))
         self.done = frozenset(o.id for o in self._mended() if not o.error)
 
@@ -206,20 +209,20 @@ def read_run(folder: Path) -> Run:
     Raises:
         InputError: There is none, it is not finished, or a line of it cannot be read.
     """
-    info = _read_info(folder)
+    info = read_info(folder)
     if info.finished is None:
         raise InputError(
             f"The run {folder} is not finished: run the same `rag eval run` again, and it goes on."
         )
     outcomes = tuple(sorted(_outcomes(folder), key=lambda outcome: outcome.id))
-    return Run(folder=folder, info=info, outcomes=outcomes, summary=_read(folder / SUMMARY))
+    return Run(folder=folder, info=info, outcomes=outcomes, summary=read_summary(folder))
 
 
 def is_finished(folder: Path, info: RunInfo) -> bool:
     """True if the folder holds exactly this run, complete."""
     if not (folder / INFO).exists():
         return False
-    before = _read_info(folder)
+    before = read_info(folder)
     return before.finished is not None and not _differs(before, info)
 
 
@@ -234,7 +237,7 @@ def _check_same(folder: Path, before: RunInfo, info: RunInfo) -> None:
 
 def _differs(before: RunInfo, info: RunInfo) -> str:
     """Returns the first thing in which two runs differ, in words; empty if they do not."""
-    for name in ("set_name", "set_fingerprint", "questions", "config", "version"):
+    for name in ("set_name", "set_fingerprint", "questions", "config", "version", "tenant"):
         if getattr(before, name) != getattr(info, name):
             return name.replace("_", " ")
     return ""
@@ -284,11 +287,22 @@ def outcome_of(row: dict[str, Any]) -> Outcome:
     return Outcome(hits=hits, documents=documents, citations=citations, degraded=degraded, **row)
 
 
-def _read_info(folder: Path) -> RunInfo:
+def read_info(folder: Path) -> RunInfo:
+    """Reads the description of a run.
+
+    Raises:
+        InputError: There is none, or it cannot be read.
+    """
     try:
         return RunInfo(**_read(folder / INFO))
     except TypeError as error:
         raise InputError(f"{folder / INFO} is not what `rag eval run` writes: {error}.") from error
+
+
+def read_summary(folder: Path) -> Mapping[str, Any]:
+    """Reads the summary of a finished run; raises as `read_info` does."""
+    summary: Mapping[str, Any] = _read(folder / SUMMARY)
+    return summary
 
 
 def _read(path: Path) -> Any:

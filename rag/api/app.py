@@ -153,18 +153,23 @@ def _all_routers() -> list[APIRouter]:
     from rag.api.clients import dify, ollama, rerankers
     from rag.api.openai import routes as openai
     from rag.api.routes import (
+        answers,
         collections,
         documents,
+        eval_runs,
         feedback,
         health,
         jobs,
         keys,
+        me,
         questions,
         usage,
+        whole_service,
     )
 
     own = (questions, feedback, documents, collections, jobs, keys, usage)
-    return [module.router for module in (*own, openai, rerankers, dify, ollama, health)]
+    views = (me, answers, eval_runs, whole_service)
+    return [module.router for module in (*own, *views, openai, rerankers, dify, ollama, health)]
 
 
 def _add_page(app: FastAPI) -> None:

@@ -21,6 +21,7 @@ IS_PENDING = sa.text("state = 'pending'")
 """The condition of a partial index; PostgreSQL and SQLite use it only for the same condition."""
 TO_SCORE = sa.text("to_score")
 """The condition of the partial index; SQLite uses that index only for the same condition."""
+_RATED = sa.text("rating IS NOT NULL")
 collections = sa.Table(
     "collections",
     metadata,
@@ -108,6 +109,7 @@ jobs = sa.Table(
     sa.Column("key_id", sa.String, nullable=False, server_default=""),
     sa.Column("subject", sa.String, nullable=False, server_default=""),
     sa.Column("reader", sa.String),
+    sa.Index("jobs_by_tenant", "tenant", "created_at"),
 )
 tasks = sa.Table(
     "tasks",
@@ -168,7 +170,12 @@ answers = sa.Table(
     sa.Column("comment", sa.String),
     sa.Column("correction", sa.String),
     sa.Column("reader", sa.String),
+    sa.Column("degraded", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("input_tokens", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("output_tokens", sa.Integer, nullable=False, server_default="0"),
     sa.Index("answers_to_score", "claimed_at", sqlite_where=TO_SCORE, postgresql_where=TO_SCORE),
+    sa.Index("answers_by_tenant", "tenant", "at"),
+    sa.Index("answers_rated", "tenant", "at", sqlite_where=_RATED, postgresql_where=_RATED),
 )
 answer_documents = sa.Table(
     "answer_documents",

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 import rag.api
 from rag.api.app import app_without_lifespan
-from rag.api.deps import Running, permission_of
+from rag.api.deps import KNOWN, Running, needs_key, permission_of
 from rag.api.docs_pages import ASSETS
 from rag.api.gate import OPEN, is_open
 from rag.build.gateway import open_gateway
@@ -31,10 +31,13 @@ ROUTES = app_without_lifespan(load_settings(), Running()).routes
 
 
 def needed(route: BaseRoute) -> str:
-    """Returns the permission that a route needs; "open" if it is served without a key."""
+    """Returns the permission that a route needs; "open" if it takes no key, "any" if any key."""
     assert isinstance(route, Route | Mount), f"{route} declares no permission"
     if is_open(f"{route.path}/" if isinstance(route, Mount) else route.path):
         return "open"
+    if isinstance(route, APIRoute) and KNOWN in route.dependencies:
+        assert permission_of(route) is None
+        return "any"
     permission = permission_of(route) if isinstance(route, APIRoute) else None
     assert permission, f"{route.path} declares no permission: dependencies=[needs(…)]"
     return permission
@@ -50,7 +53,10 @@ def test_every_route_declares_the_permission_that_it_needs() -> None:
         "GET /healthz", "GET /readyz", "GET /openapi.json", "HEAD /openapi.json", f"* {ASSETS}",
         "GET /docs", "HEAD /docs", "GET /redoc", "HEAD /redoc",
     }  # fmt: skip
-    assert found["GET /metrics"] == "metrics"
+    assert {path for path, permission in found.items() if permission == "any"} == {"GET /v1/me"}
+    assert found["GET /metrics"] == found["GET /v1/queue"] == found["GET /v1/tenants"] == "metrics"
+    for path in ("answers", "drift", "eval-runs", "eval-runs/{name}", "eval-runs/compare"):
+        assert found[f"GET /v1/{path}"] == "admin"
     assert found["POST /v1/query"] == found["POST /v1/chat/completions"] == "ask"
     assert found["GET /v1/documents/{document_id:path}/content"] == "read"
     assert found["POST /v1/documents"] == found["DELETE /v1/jobs/{job_id}"] == "write"
@@ -58,7 +64,7 @@ def test_every_route_declares_the_permission_that_it_needs() -> None:
 
 def test_a_route_that_needs_a_permission_is_not_open() -> None:
     for route in ROUTES:
-        if isinstance(route, APIRoute) and permission_of(route):
+        if isinstance(route, APIRoute) and needs_key(route):
             assert not is_open(route.path)
     assert not any(map(is_open, ("/", "/healthz/", "/docs/", "/v1/query", f"{ASSETS}x", "//docs")))
     assert set(OPEN) <= {getattr(route, "path", "") for route in ROUTES}
@@ -121,7 +127,7 @@ def calls() -> list[tuple[str, str]]:
     return [
         (method, re.sub(r"\{[^}]+\}", "x", route.path))
         for route in ROUTES
-        if isinstance(route, APIRoute) and permission_of(route)
+        if isinstance(route, APIRoute) and needs_key(route)
         for method in sorted(route.methods)
     ]
 
