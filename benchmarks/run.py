@@ -48,6 +48,7 @@ LONG = (
     "idf",
     "leaks",
     "model_steps",
+    "page",
     "power",
     "qdrant",
     "ranks",

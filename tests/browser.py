@@ -101,5 +101,5 @@ def tab(browser: Browser, url: str, **context: Any) -> Iterator[Tab]:
         )
         page.goto(url)
         yield made
-        assert made.errors == []
-        assert made.elsewhere == []
+        assert not made.errors, made.errors
+        assert not made.elsewhere, made.elsewhere

@@ -123,6 +123,7 @@ def test_conversations_are_kept_in_the_browser_alone(filled: Server, browser: Br
         expect(opened.page.locator(".turn .answer")).to_contain_text("nine")
         opened.page.get_by_role("button", name="Delete all").click()
         opened.page.get_by_role("dialog").get_by_role("button", name="Delete all").click()
+        expect(opened.page.locator(".past li")).to_have_count(0)
         opened.page.reload()
         expect(opened.page.get_by_text("Ask a question about")).to_be_visible()
         expect(opened.page.locator(".past li")).to_have_count(0)
@@ -204,6 +205,9 @@ def test_a_hostile_document_is_drawn_harmlessly(
         opened.go("ask")
         opened.ask("What is the courier paid a day?")
         assert opened.page.title() == "Plumbline"
+        # The policy refuses styles as soon as they are parsed, before the sanitizer takes them out.
+        assert all("inline style" in error for error in opened.errors)
+        opened.errors.clear()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -234,10 +238,10 @@ PARTS = ("usage", "answers", "runs", "drift", "keys", "queue", "tenants")
 
 def test_german_is_chosen_by_the_browser(filled: Server, browser: Browser) -> None:
     with tab(browser, filled.url, locale="de-DE") as opened:
-        expect(opened.page.get_by_role("link", name="Dokumente")).to_be_visible()
+        expect(opened.page.get_by_role("link", name="Dokumente", exact=True)).to_be_visible()
         assert opened.page.evaluate("document.documentElement.lang") == "de"
         opened.page.get_by_label("Sprache").select_option("en")
-        expect(opened.page.get_by_role("link", name="Documents")).to_be_visible()
+        expect(opened.page.get_by_role("link", name="Documents", exact=True)).to_be_visible()
 
 
 def test_the_keyboard_suffices(filled: Server, browser: Browser) -> None:

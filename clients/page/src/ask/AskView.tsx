@@ -27,10 +27,7 @@ export function AskView() {
     if (talk.turns.length === 0 && talk.collection !== collection.value) startFresh();
   }, [collection.value]);
   const first = Math.max(0, talk.turns.length - SHOWN - more);
-  const send = (question: string) => {
-    draft.value = "";
-    void askIn(talk, question, filters.value);
-  };
+  const send = (question: string) => void askIn(talk, question, filters.value);
   return (
     <div class="ask">
       <History
@@ -38,8 +35,8 @@ export function AskView() {
         currentId={talk.id}
         onFresh={startFresh}
         onOpen={open}
-        onRemove={remove}
-        onRemoveAll={removeAll}
+        onRemove={(id) => void remove(id)}
+        onRemoveAll={() => void removeAll()}
       />
       <section class="talk" aria-label={t.value.ask}>
         <h1 class="hidden">{t.value.ask}</h1>
@@ -61,7 +58,10 @@ export function AskView() {
           onDraft={(text) => {
             draft.value = text;
           }}
-          onSend={send}
+          onSend={(question) => {
+            draft.value = "";
+            send(question);
+          }}
           onStop={() => running.value?.abort()}
         >
           <CollectionChoice />

@@ -4,8 +4,9 @@ import { api, lockIfRefused } from "../session";
 import { put } from "./conversations";
 import { type Conversation, newTurn, type Turn } from "./turn";
 
-/** Turns of the conversation that are sent with a question. */
+/** Turns of the conversation that are sent with a question, and the most characters of each answer. */
 const MEMORY = 6;
+const MEMORY_CHARS = 10_000;
 
 /** What stops the answer that is being written; null while none is. */
 export const running = signal<AbortController | null>(null);
@@ -41,7 +42,7 @@ function questionOf(conversation: Conversation, question: string, filters: Filte
   const past = conversation.turns.filter((turn) => turn.state === "done").slice(-MEMORY);
   const messages = past.flatMap((turn) => [
     { role: "user" as const, content: turn.question },
-    { role: "assistant" as const, content: turn.text },
+    { role: "assistant" as const, content: turn.text.slice(0, MEMORY_CHARS) },
   ]);
   return {
     collection: conversation.collection,

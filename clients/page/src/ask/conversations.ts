@@ -1,6 +1,6 @@
 import { effect, signal } from "@preact/signals";
 import { createStore, del, get, set } from "idb-keyval";
-import { collection, owner } from "../session";
+import { collection, me, owner } from "../session";
 import { type Conversation, newConversation, type Turn } from "./turn";
 
 /** Conversations that are kept; the oldest goes first. */
@@ -16,9 +16,14 @@ const store = createStore("plumbline", "conversations");
 export const conversations = signal<Conversation[]>([]);
 export const current = signal<Conversation>(newConversation(collection.value));
 
+let tenant: string | null = null;
+
+// Whoever signs in again after a key has ended goes on where the other key was; to sign out, or to
+// come from another tenant, begins anew.
 effect(() => {
-  const name = owner.value;
-  current.value = newConversation(collection.peek());
+  const [name, of] = [owner.value, me.value?.tenant ?? null];
+  if (of !== tenant) current.value = newConversation(collection.peek());
+  tenant = of;
   conversations.value = [];
   if (name !== null) void load(name);
 });
@@ -52,7 +57,7 @@ export function put(conversationId: string, turn: Turn, { keep }: { keep: boolea
   const title = before.title || turn.question.slice(0, TITLE_CHARS);
   const after = { ...before, title, turns: turns.slice(-MOST_TURNS).map(slim) };
   if (current.value.id === conversationId) current.value = after;
-  if (keep) save([after, ...conversations.value.filter((each) => each.id !== conversationId)]);
+  if (keep) void save([after, ...conversations.value.filter((each) => each.id !== conversationId)]);
 }
 
 /** Drops the passages of earlier turns: the last one's are those that a reader looks at. */
@@ -60,18 +65,21 @@ function slim(turn: Turn, place: number, turns: Turn[]): Turn {
   return place < turns.length - 10 && turn.hits.length > 0 ? { ...turn, hits: [] } : turn;
 }
 
-export function remove(id: string): void {
-  save(conversations.value.filter((each) => each.id !== id));
+/** Deletes a conversation; it is shown until it is gone. */
+export async function remove(id: string): Promise<void> {
+  await save(conversations.value.filter((each) => each.id !== id));
   if (current.value.id === id) startFresh();
 }
 
-export function removeAll(): void {
+/** Deletes all conversations of the caller; they are shown until they are gone. */
+export async function removeAll(): Promise<void> {
+  if (owner.value !== null) await del(owner.value, store);
   conversations.value = [];
   startFresh();
-  if (owner.value !== null) void del(owner.value, store);
 }
 
-function save(kept: Conversation[]): void {
-  conversations.value = kept.slice(0, MOST);
-  if (owner.value !== null) void set(owner.value, conversations.value, store);
+async function save(kept: Conversation[]): Promise<void> {
+  const some = kept.slice(0, MOST);
+  if (owner.value !== null) await set(owner.value, some, store);
+  conversations.value = some;
 }
