@@ -321,6 +321,8 @@ def _read(path: Path) -> Any:
         raise InputError(
             f"{path.parent} is no run: {path.name} is missing. `rag eval run` writes one."
         ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}.") from error
 
