@@ -39,8 +39,8 @@ class KeptRun:
 class Listing(NamedTuple):
     """Some of a tenant's runs, newest first.
 
-    `unreadable` are names of damaged runs, of which it is not known whose they are: the default
-    tenant gets them. `more` is True if further runs follow.
+    `unreadable` are names of damaged ones. If it is not known whose they are, they count as the
+    default tenant's. `more` is True if further runs follow.
     """
 
     runs: list[KeptRun]
@@ -60,23 +60,17 @@ class KeptRuns:
 
     def page(self, tenant: str, *, start: int, limit: int) -> Listing:
         """Returns `limit` of a tenant's runs, from the place `start` on."""
-        infos: dict[str, RunInfo] = {}
-        unreadable = []
-        for name in self._names():
-            try:
-                infos[name] = read_info(self._folder / name)
-            except InputError:
-                unreadable.append(name)
-        mine = [name for name, info in infos.items() if info.tenant == tenant]
-        mine.sort(key=lambda name: (infos[name].started, name), reverse=True)
+        found = {name: self._info(name) for name in self._names()}
+        unreadable = [name for name, info in found.items() if not info and _is_of(info, tenant)]
+        mine = {name: info for name, info in found.items() if info and _is_of(info, tenant)}
+        ordered = sorted(mine, key=lambda name: (mine[name].started, name), reverse=True)
         runs = []
-        for name in mine[start : start + limit]:
+        for name in ordered[start : start + limit]:
             try:
-                runs.append(self._kept(name, infos[name]))
+                runs.append(self._kept(name, mine[name]))
             except InputError:
                 unreadable.append(name)
-        told = sorted(unreadable) if tenant == DEFAULT_TENANT else []
-        return Listing(runs, told, more=len(mine) > start + limit)
+        return Listing(runs, sorted(unreadable), more=len(mine) > start + limit)
 
     def get(self, tenant: str, name: str) -> KeptRun:
         """Returns a run.
@@ -85,18 +79,16 @@ class KeptRuns:
             NotFoundError: The tenant has no such run.
             StorageError: It cannot be read.
         """
-        if not re.fullmatch(NAME, name) or not self._is_run(name):
-            raise _no_run(name)
-        tenant_of_run = DEFAULT_TENANT  # of a damaged one
+        is_run = re.fullmatch(NAME, name) and self._is_run(name)
+        info = self._info(name) if is_run else None
+        if not is_run or not _is_of(info, tenant):
+            raise NotFoundError(f"There is no evaluation run {name!r}.", code="unknown_run")
+        if info is None:
+            raise _damaged(name)
         try:
-            info = read_info(self._folder / name)
-            tenant_of_run = info.tenant
-            if tenant_of_run == tenant:
-                return self._kept(name, info)
+            return self._kept(name, info)
         except InputError as error:
-            if tenant_of_run == tenant:
-                raise _damaged(name) from error
-        raise _no_run(name)
+            raise _damaged(name) from error
 
     def whole(self, tenant: str, name: str) -> Run:
         """Returns a finished run with its outcomes.
@@ -123,6 +115,13 @@ class KeptRuns:
             raise _damaged(name) from error
         return replace(run, folder=Path(name))  # so that no message names a path of this host
 
+    def _info(self, name: str) -> RunInfo | None:
+        """Returns the description of a run; None if it cannot be read."""
+        try:
+            return read_info(self._folder / name)
+        except InputError:
+            return None
+
     def _kept(self, name: str, info: RunInfo) -> KeptRun:
         summary = {} if info.finished is None else read_summary(self._folder / name)
         return KeptRun(name=name, info=info, summary=summary)
@@ -140,8 +139,9 @@ class KeptRuns:
         return (folder / INFO).is_file() and not any(file.is_symlink() for file in files)
 
 
-def _no_run(name: str) -> NotFoundError:
-    return NotFoundError(f"There is no evaluation run {name!r}.", code="unknown_run")
+def _is_of(info: RunInfo | None, tenant: str) -> bool:
+    """Returns True for a tenant's run; a damaged one counts as the default tenant's."""
+    return tenant == (info.tenant if info else DEFAULT_TENANT)
 
 
 def _damaged(name: str) -> StorageError:

@@ -56,20 +56,21 @@ class Outcome:
     """The outcome of one question.
 
     `id` is the question's in the set; `slices` are the parts of the set that it belongs to
-    (`{"lang": "de"}`). `hits` are best first. `documents` are ids, best first, of the first
-    `chunks_asked` chunks: more than `hits` if these are of fewer documents than were asked for.
-    `answer` is empty if it abstained, and `reason` says why. `unsupported` and `uncited` count
-    markers that were removed and sentences without a marker. `claims` counts the sentences of a
-    model by what became of them, `refused_right` those that were refused and have a right answer,
-    `wrong_figures` the figures of the answer that no passage has. `timings` are milliseconds by
-    stage, `seconds` the whole. `measures` are by name, as `eval.measures` has them; one that does
-    not apply to the question is missing. `trace_id` names its trace. `error` is what failed; then
-    all else is empty.
+    (`{"lang": "de"}`). `expected` are its gold answers, if it has some. `hits` are best first.
+    `documents` are ids, best first, of the first `chunks_asked` chunks: more than `hits` if these
+    are of fewer documents than were asked for. `answer` is empty if it abstained, and `reason` says
+    why. `unsupported` and `uncited` count markers that were removed and sentences without a marker.
+    `claims` counts the sentences of a model by what became of them, `refused_right` those that were
+    refused and have a right answer, `wrong_figures` the figures of the answer that no passage has.
+    `timings` are milliseconds by stage, `seconds` the whole. `measures` are by name, as
+    `eval.measures` has them; one that does not apply to the question is missing. `trace_id` names
+    its trace. `error` is what failed; then all else is empty.
     """
 
     id: str
     question: str
     slices: Mapping[str, str]
+    expected: tuple[str, ...] = ()
     hits: tuple[Found, ...] = ()
     documents: tuple[str, ...] = ()
     chunks_asked: int = 0
@@ -284,7 +285,15 @@ def outcome_of(row: dict[str, Any]) -> Outcome:
     citations = tuple(Cited(**cited) for cited in row.pop("citations"))
     degraded = tuple(row.pop("degraded"))
     documents = tuple(row.pop("documents", ()))
-    return Outcome(hits=hits, documents=documents, citations=citations, degraded=degraded, **row)
+    expected = tuple(row.pop("expected", ()))
+    return Outcome(
+        hits=hits,
+        documents=documents,
+        citations=citations,
+        degraded=degraded,
+        expected=expected,
+        **row,
+    )
 
 
 def read_info(folder: Path) -> RunInfo:
@@ -312,6 +321,8 @@ def _read(path: Path) -> Any:
         raise InputError(
             f"{path.parent} is no run: {path.name} is missing. `rag eval run` writes one."
         ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}.") from error
 

@@ -60,6 +60,8 @@ class ChangeOut(BaseModel):
     cause: CauseOut
     answers: tuple[str, str]
     reasons: tuple[str, str]
+    expected: list[str] = Field(description="Gold answers, of runs that have recorded them.")
+    unanswerable: bool = Field(description="True: it should be declined.")
 
 
 class ComparisonOut(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
@@ -34,6 +34,12 @@ FEW_FAILURES = 3
 """Failures of each job of a page."""
 LOOKED_AT = 200
 """Jobs that are looked at for those of one state."""
+_HAS_TASK: Mapping[State | None, Sequence[str]] = {
+    "pending": OPEN,
+    "running": OPEN,
+    "failed": ("failed",),
+}
+"""States of tasks of which a job in a state has one: others are not looked at."""
 SUBMIT_SLICE = 500
 _OF_TASK = same_document(documents, tasks)
 
@@ -244,8 +250,9 @@ def _listed(
     if after is not None:
         place = sa.tuple_(sa.literal(after.created_at), sa.literal(after.id))
         yield sa.tuple_(jobs.c.created_at, jobs.c.id) < place
-    if state in OPEN:
-        yield sa.exists().where(tasks.c.job_id == jobs.c.id, tasks.c.state.in_(OPEN))
+    if state in _HAS_TASK:
+        has = tasks.c.state.in_(_HAS_TASK[state])
+        yield sa.exists().where(tasks.c.job_id == jobs.c.id, has)
 
 
 def _open_tasks(row: sa.RowMapping) -> OpenTasks:

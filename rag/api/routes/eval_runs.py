@@ -59,7 +59,7 @@ class RunPage(BaseModel):
     """Runs, newest first."""
 
     runs: list[RunOut]
-    unreadable: list[str] = Field(description="Damaged ones, for the default tenant alone.")
+    unreadable: list[str] = Field(description="Damaged ones.")
     next_cursor: str | None
 
 

@@ -91,7 +91,7 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
         KeptRuns(folder).get("default", "link")
 
 
-def test_damaged_runs_are_named_to_the_default_tenant_alone(folder: Path) -> None:
+def test_damaged_runs_are_named_to_their_tenant_or_else_the_default_one(folder: Path) -> None:
     run(folder, "good", tenant="acme")
     for name, file, text in (
         ("no-json", INFO, "{"), ("no-run", INFO, "[]"), ("no-summary", SUMMARY, "{"),
@@ -100,8 +100,13 @@ def test_damaged_runs_are_named_to_the_default_tenant_alone(folder: Path) -> Non
     kept = KeptRuns(folder)
     listed = kept.page("default", start=0, limit=9)
     assert (listed.runs, listed.unreadable) == ([], ["no-json", "no-run", "no-summary"])
+    (run(folder, "of-acme", tenant="acme") / SUMMARY).write_text("{")
     theirs = kept.page("acme", start=0, limit=9)
-    assert ([each.name for each in theirs.runs], theirs.unreadable) == (["good"], [])
+    assert ([each.name for each in theirs.runs], theirs.unreadable) == (["good"], ["of-acme"])
+    with pytest.raises(StorageError):
+        kept.get("acme", "of-acme")
+    with pytest.raises(NotFoundError):
+        kept.get("default", "of-acme")
     for name in listed.unreadable:
         with pytest.raises(StorageError, match=f"run '{name}' cannot be read"):
             kept.get("default", name)

@@ -249,15 +249,19 @@ async def test_a_page_of_one_state_looks_at_a_bounded_number_of_jobs(
     monkeypatch.setattr("rag.catalog.jobs.LOOKED_AT", 3)
     bad, [task] = await submit(catalog, scope, "bad")
     await catalog.outcomes.fail(task, "Broken.")
+    mixed, [task, other] = await submit(catalog, scope, "poor", "fair")
+    await catalog.outcomes.fail(task, "Broken.")
+    await succeed(catalog, other)
     for n in range(5):
         _, [task] = await submit(catalog, scope, f"good{n}")
         await succeed(catalog, task)
-    first = await catalog.jobs.page(scope.tenant, limit=1, state="failed")
+    first = await catalog.jobs.page(scope.tenant, limit=1, state="partial")
     assert not first.jobs
     assert first.after
-    second = await catalog.jobs.page(scope.tenant, limit=1, state="failed", after=first.after)
-    assert [job.id for job in second.jobs] == [bad]
-    assert second.after is None
+    second = await catalog.jobs.page(scope.tenant, limit=1, state="partial", after=first.after)
+    assert [job.id for job in second.jobs] == [mixed]
     some = await catalog.jobs.page(scope.tenant, limit=2, state="succeeded")
     rest = await catalog.jobs.page(scope.tenant, limit=2, state="succeeded", after=some.after)
     assert len({job.id for job in (*some.jobs, *rest.jobs)}) == 4
+    failed = await catalog.jobs.page(scope.tenant, limit=1, state="failed")  # found at once
+    assert ([job.id for job in failed.jobs], failed.after) == ([bad], None)
