@@ -26,6 +26,7 @@ def environment(model: ModelServer) -> dict[str, str]:
         "RAG_GENERATOR__BASE_URL": model.base_url,
         "RAG_GENERATOR__MODEL": "tiny",
         "RAG_CITATIONS__CLAIMS": "off",
+        "RAG_LIMITS__QUERY_SECONDS": "600",  # no deadline ends the work instead
     }
 
 
