@@ -52,7 +52,7 @@ async def by_streams(
         cwd=data.parent,
     )
     data.parent.mkdir(parents=True, exist_ok=True)
-    with (data.parent / "mcp.log").open("ab") as log:
+    with (data.parent / "mcp.log").open("a") as log:
         async with Client(stdio_client(started, errlog=log), mode=MODES[version]) as client:
             yield client
 

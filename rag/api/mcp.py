@@ -58,7 +58,8 @@ class McpEndpoint:
         return HttpEndpoint(make_server(self._rest_of))
 
     def _rest_of(self, context: Context) -> Rest:
-        request: Request = context.request
+        request = context.request
+        assert isinstance(request, Request)  # noqa: S101 - every one comes over HTTP
         caller: Principal = request.scope["principal"]
         headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
         return Rest(

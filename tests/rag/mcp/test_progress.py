@@ -61,7 +61,8 @@ async def test_an_answer_tells_its_progress(
     model.script = says(*(f"It closes at four on Friday {number}. [1] " for number in range(40)))
     told: list[tuple[float, str | None]] = []
 
-    async def note(progress: float, _total: float | None, message: str | None) -> None:
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        assert total is None  # nobody knows how long an answer becomes
         told.append((progress, message))
 
     async with connect as client:
