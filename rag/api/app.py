@@ -21,7 +21,7 @@ from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.deps import Running
 from rag.api.docs_pages import add_pages
 from rag.api.gate import Gate
-from rag.api.mcp import mcp_route
+from rag.api.mcp_endpoint import mcp_route
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.resource_metadata import ResourceMetadata
 from rag.build.service import Service

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rag.api import problems
 from rag.api.deps import Running
 from rag.api.docs_pages import ASSETS
-from rag.api.mcp import PATH as MCP
+from rag.api.mcp_endpoint import PATH as MCP
 from rag.api.resource_metadata import METADATA, ResourceMetadata
 from rag.errors import RagError, UnauthenticatedError
 from rag.gateway.accounts import Accounts

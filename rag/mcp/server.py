@@ -29,8 +29,8 @@ from pydantic_core import to_json
 
 import rag
 from rag.mcp import resources
-from rag.mcp.arguments import sentences
 from rag.mcp.rest import RefusedError, Rest
+from rag.mcp.tool_arguments import sentences
 from rag.mcp.tools import TOOLS, Tool
 from rag.text.validation_errors import shortened
 

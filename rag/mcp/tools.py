@@ -12,7 +12,9 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from rag.mcp import results
-from rag.mcp.arguments import (
+from rag.mcp.names import DocumentName, document_of
+from rag.mcp.rest import Json, RefusedError, Rest
+from rag.mcp.tool_arguments import (
     Arguments,
     FetchArguments,
     IngestArguments,
@@ -20,8 +22,6 @@ from rag.mcp.arguments import (
     ListArguments,
     Question,
 )
-from rag.mcp.names import DocumentName, document_of
-from rag.mcp.rest import Json, RefusedError, Rest
 from rag.settings.tree import COLLECTION
 from rag.text.validation_errors import shortened
 from rag.types import Permission
