@@ -43,9 +43,9 @@ class AppTransport(httpx.AsyncBaseTransport):
         try:
             await self._app(scope, call.receive, call.send)
         except Exception as error:  # noqa: BLE001 - the app has logged it, and answered if it could
-            call.end(error)
+            await call.end(error)
         else:
-            call.end(None)
+            await call.end(None)
 
 
 class _Call:
@@ -53,8 +53,8 @@ class _Call:
 
     def __init__(self, body: bytes) -> None:
         self.head: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self.parts: asyncio.Queue[bytes | httpx.RemoteProtocolError | None] = asyncio.Queue()
-        """Parts of the body, and at its end None, or the error that cut it off."""
+        self.parts: asyncio.Queue[bytes | httpx.RemoteProtocolError | None] = asyncio.Queue(1)
+        """Parts of the body, one at a time, and at its end None, or the error that cut it off."""
         self._body: bytes | None = body
         self._complete = False
         self._hung_up = asyncio.Event()
@@ -75,12 +75,12 @@ class _Call:
             self.head.set_result(message)
         elif message["type"] == "http.response.body":
             if part := message.get("body", b""):
-                self.parts.put_nowait(part)
+                await self.parts.put(part)
             if not message.get("more_body", False):
                 self._complete = True
-                self.parts.put_nowait(None)
+                await self.parts.put(None)
 
-    def end(self, error: Exception | None) -> None:
+    async def end(self, error: Exception | None) -> None:
         """Breaks the response off if the app left it incomplete."""
         if self._complete or self._hung_up.is_set():
             return
@@ -88,12 +88,14 @@ class _Call:
         told.__cause__ = error
         if not self.head.done():
             self.head.set_exception(told)
-        self.parts.put_nowait(told)
+        await self.parts.put(told)
 
     def hang_up(self) -> None:
         """Tells the app that its caller is gone; as on a server, it ends by itself."""
         self._hung_up.set()
         self.head.cancel()
+        while not self.parts.empty():  # the app may wait for room
+            self.parts.get_nowait()
 
 
 class _Body(httpx.AsyncByteStream):

@@ -44,9 +44,19 @@ class Rest:
         """Sends a body; returns the response."""
         return _object(await self._call("POST", path, json=body))
 
-    async def text(self, path: str, **params: str | int) -> str:
-        """Returns a resource that is text."""
-        return (await self._call("GET", path, params=params)).text
+    async def text(
+        self, path: str, *, start: int, most: int, **params: str | int
+    ) -> tuple[str, int]:
+        """Returns at most so many characters of a text from one on, and how many it has.
+
+        Only those are held in memory.
+        """
+        kept, seen = [], 0
+        async with self._sent("GET", path, params=params) as response:
+            async for piece in response.aiter_text():
+                kept.append(piece[max(start - seen, 0) : max(start + most - seen, 0)])
+                seen += len(piece)
+        return "".join(kept), seen
 
     async def events(self, path: str, body: Json) -> AsyncGenerator[tuple[str, Json], None]:
         """Sends a body, and yields the names and contents of the events of the response."""

@@ -74,20 +74,22 @@ async def read(rest: Rest, name: DocumentName, start: int) -> results.FetchResul
     """Returns the part of a document that begins at a character."""
     document = await rest.get(name.path, collection=name.collection)
     content = {"collection": name.collection, "as": "text"}
-    text = await rest.text(f"{name.path}/content", **content)
-    if start > len(text):
-        raise RefusedError(f"start is {start:,}, and the document has {len(text):,} characters.")
-    end = min(start + FETCH_CHARS, len(text))
+    text, characters = await rest.text(
+        f"{name.path}/content", start=start, most=FETCH_CHARS, **content
+    )
+    if start > characters:
+        raise RefusedError(f"start is {start:,}, and the document has {characters:,} characters.")
+    end = start + len(text)
     kept = ("uri", "media_type", "version", "updated_at", "parent", "meta")
     return results.FetchResult(
         id=name.id,
         title=document["title"],
-        text=text[start:end],
+        text=text,
         url=results.url_of(name, document["uri"], rest.public_url),
         start=start,
         end=end,
-        characters=len(text),
-        next_start=end if end < len(text) else None,
+        characters=characters,
+        next_start=end if end < characters else None,
         metadata={field: document[field] for field in kept},
     )
 

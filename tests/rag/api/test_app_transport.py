@@ -69,6 +69,32 @@ async def test_a_stream_is_read_as_it_is_written() -> None:
         assert [part async for part in parts] == [b"last"]
 
 
+async def test_an_app_writes_no_faster_than_it_is_read() -> None:
+    written = 0
+    ended = asyncio.Event()
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        nonlocal written
+        await send(START)
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": b"part", "more_body": True})
+            written += 1
+        await send({"type": "http.response.body", "body": b""})
+        ended.set()
+
+    async with client(app) as http:
+        async with http.stream("GET", "/") as response:
+            parts = response.aiter_raw()
+            await anext(parts)
+            await asyncio.sleep(0)
+            assert written < 5
+            assert len([part async for part in parts]) == 99
+        ended.clear()
+        async with http.stream("GET", "/") as response:
+            await anext(response.aiter_raw())
+    await ended.wait()  # nobody reads the rest of the second one
+
+
 async def test_the_app_learns_that_its_caller_hung_up() -> None:
     told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 

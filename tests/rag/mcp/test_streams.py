@@ -40,6 +40,13 @@ async def test_it_serves_a_data_folder(tmp_path: Path, version: str) -> None:
         assert "is no id of a document" in await refused(client, "fetch", id="depot")
 
 
+def test_lines_that_are_no_messages_end_nothing(tmp_path: Path) -> None:
+    lines = ["{", "[]", "[" * 10_000, json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"})]
+    ran = rag("mcp", data=tmp_path / "data", stdin="\n".join(lines).encode() + b"\n")
+    assert ran.returncode == 0
+    assert [json.loads(line).get("id") for line in ran.stdout.splitlines()][-1] == 1
+
+
 @pytest.mark.parametrize("version", MODES)
 async def test_it_serves_a_server_with_the_key_of_the_environment(
     tmp_path: Path, version: str

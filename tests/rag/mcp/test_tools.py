@@ -229,6 +229,43 @@ def test_pages_of_others_are_refused(server: Server, headers: dict[str, str]) ->
     assert response.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("version", MODES)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'[{"jsonrpc": "2.0", "id": 1, "method": "ping"}]',
+        b'{"jsonrpc": "2.0", "id": 1}',
+        b'{"jsonrpc": "2.0", "id": {}, "method": "tools/list"}',
+        b'{"jsonrpc": "2.0", "id": 1, "method": 7, "params": [1]}',
+        b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": 1}}',
+        b'{"jsonrpc": "2.0", "id": 1, "method": "nothing"}',
+        b'{"id": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b'{"jsonrpc": "2.0", "id": 1, "method": "\\ud800"}',
+    ],
+)
+def test_what_is_no_message_is_refused_in_few_words(
+    server: Server, version: str, body: bytes
+) -> None:
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "Content-Type": "application/json",
+        "MCP-Protocol-Version": version,
+    }
+    response = httpx.post(f"{server.url}/mcp", content=body, headers=headers)
+    if response.status_code == 202:  # an id that is none makes a notification
+        assert not response.text
+    else:
+        assert response.status_code in (200, 400, 404)
+        assert '"error"' in response.text
+        assert len(response.text) < 3000
+
+
 def test_there_is_no_stream_beside_requests(server: Server) -> None:
     response = httpx.get(f"{server.url}/mcp", headers={"Accept": "text/event-stream"})
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
