@@ -3,7 +3,8 @@
 One `rag serve` over the shipped examples, each question another one, without a reranker. Three ways
 ask: `/v1/search`, `/mcp` by bare HTTP, which shows what the server adds, and `/mcp` by the SDK's
 client, which also checks results against their schemas. The last two in both versions of the
-protocol. Then 32 agents search at once, each a client of the SDK.
+protocol. The server's CPU time shows what it adds on a busy machine, too. Then 32 agents search at
+once, each a client of the SDK.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from itertools import count
 from typing import Any
 
 import httpx
+import psutil
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from benchmarks._common import Report, Target, p50
-from benchmarks._server import examples, serving
+from benchmarks._server import Server, examples, launched
 from benchmarks._texts import sentences
 from benchmarks.rest import PLAIN
 
@@ -34,13 +36,15 @@ Ask = Callable[[str], Awaitable[None]]
 def run() -> Report:
     """One client by turns, then many agents."""
     report = Report()
-    with examples() as env, serving({**env, **PLAIN}) as url:
-        asyncio.run(_measure(report, url))
+    with examples() as env, launched({**env, **PLAIN}) as server:
+        server.wait_until_ready()
+        asyncio.run(_measure(report, server))
     return report
 
 
-async def _measure(report: Report, url: str) -> None:
-    texts, number = sentences(), count()
+async def _measure(report: Report, server: Server) -> None:
+    texts, number, url = sentences(), count(), server.url
+    process = psutil.Process(server.pid)
 
     def question() -> str:
         place = next(number)
@@ -54,15 +58,21 @@ async def _measure(report: Report, url: str) -> None:
             client = await stack.enter_async_context(_client(url, version))
             ways[f"/mcp, {version}, SDK's client"] = _called(client)
         taken: dict[str, list[float]] = {way: [] for way in ways}
+        computed = dict.fromkeys(ways, 0.0)
         for ask in ways.values():
             await _timed(ask, question, WARM)
         for _ in range(ROUNDS):
             for way, ask in ways.items():
+                before = sum(process.cpu_times()[:2])
                 taken[way] += await _timed(ask, question, PER_ROUND)
-    floor = p50(taken.pop("/v1/search"))
+                computed[way] += sum(process.cpu_times()[:2]) - before
+    floor, least = p50(taken.pop("/v1/search")), computed.pop("/v1/search")
     for way, times in taken.items():
         target = Target(bound=ADDED_MS, by="difference")
         report.add(f"search p50, {way}", p50(times), unit="ms", floor=floor, target=target)
+    each = 1e3 / (ROUNDS * PER_ROUND)
+    for way, seconds in computed.items():
+        report.add(f"the server's CPU, {way}", seconds * each, unit="ms", floor=least * each)
     await _crowd(report, url, question)
 
 
