@@ -61,13 +61,14 @@ class Rest:
     async def events(self, path: str, body: Json) -> AsyncGenerator[tuple[str, Json], None]:
         """Sends a body, and yields the names and contents of the events of the response."""
         async with self._sent("POST", path, json=body) as response:
-            name = ""
-            async for line in response.aiter_lines():
-                kind, _, content = line.partition(": ")
-                if kind == "event":
-                    name = content
-                elif kind == "data":
-                    yield name, json.loads(content)
+            rest = b""
+            async for piece in response.aiter_bytes():
+                # By bytes: httpx's lines end at U+2028, too, which JSON may hold.
+                *whole, rest = (rest + piece).split(b"\n\n")
+                for block in whole:
+                    fields = dict(line.partition(b": ")[::2] for line in block.split(b"\n"))
+                    if b"data" in fields:  # otherwise it is a heartbeat
+                        yield fields[b"event"].decode(), json.loads(fields[b"data"])
 
     async def _call(self, method: str, path: str, **request: Any) -> httpx.Response:
         async with self._sent(method, path, **request) as response:

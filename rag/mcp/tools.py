@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -98,19 +99,23 @@ async def answer(rest: Rest, asked: Question, progress: Progress) -> results.Ans
     """Answers a question; the answer is streamed, so that progress can be told."""
     body = asked.body(rest.collection) | {"stream": True}
     characters = told = 0
-    async for name, content in rest.events("/v1/query", body):
-        if name == "hits":
-            await progress(1, None, f"{len(content['hits'])} passages found")
-        elif name == "token":
-            characters += len(content["text"])
-            if characters - told >= PROGRESS_CHARS:
-                told = characters
-                await progress(1 + characters, None, f"{characters} characters written")
-        elif name == "answer":
-            return results.answered(content, body["collection"], rest.public_url)
-        elif name == "error":
-            raise RefusedError(f"{content['detail']} ({content['code']})")
-    raise RefusedError("The answer broke off. Ask again.")
+    written: Json | None = None
+    async with contextlib.aclosing(rest.events("/v1/query", body)) as events:
+        async for name, content in events:
+            if name == "hits":
+                await progress(1, None, f"{len(content['hits'])} passages found")
+            elif name == "token":
+                characters += len(content["text"])
+                if characters - told >= PROGRESS_CHARS:
+                    told = characters
+                    await progress(1 + characters, None, f"{characters} characters written")
+            elif name == "error":
+                raise RefusedError(f"{content['detail']} ({content['code']})")
+            elif name == "answer":
+                written = content
+    if written is None:
+        raise RefusedError("The answer broke off. Ask again.")
+    return results.answered(written, body["collection"], rest.public_url)
 
 
 async def list_collections(

@@ -19,6 +19,8 @@ from tests.servers import Server, serving, submit
 pytestmark = pytest.mark.anyio
 TEXT = "The depot opens at seven. On Fridays it closes at four."
 QUESTION = "When does the depot close on Fridays?"
+MILL = "The mill\u2028grinds its corn\x85at six. The mill is\u2029made of oak."
+"""It has line breaks that are none of JSON and of server-sent events."""
 LONG = "Begun." + "\n" * 4_999_989 + "Ended."
 """5 MB, most of which is nothing to embed."""
 READING = {"search", "fetch", "answer", "list_collections", "job_status"}
@@ -31,6 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         submit(
             http,
             {"id": "depot", "title": "The depot", "text": TEXT, "uri": "https://acme.example/d"},
+            {"id": "mill", "text": MILL},
             {"id": "made/of parts", "text": "The orchard has forty trees.", "meta": {"year": 2024}},
         )
         listed = [{"id": f"n{number:03}", "text": f"Note {number}."} for number in range(PAGE + 1)]
@@ -85,6 +88,14 @@ async def test_an_abstention_says_why_and_what_is_closest(client: Client) -> Non
     assert (answer["answer"], answer["abstained"], answer["citations"]) == ("", True, [])
     assert answer["reason"] in ("no_match", "weak_evidence", "no_question")
     assert answer["closest"]
+
+
+async def test_any_character_of_a_document_comes_through(client: Client) -> None:
+    assert (await called(client, "fetch", id="default/mill"))["text"] == MILL
+    answer = await called(client, "answer", query="When does the mill grind its corn?")
+    assert answer["citations"]
+    for cited in answer["citations"]:
+        assert MILL[cited["start"] : cited["end"]] == cited["quote"]
 
 
 async def test_filters_and_top_k_are_those_of_the_api(client: Client) -> None:
