@@ -31,7 +31,7 @@ def test_a_document_is_cited_by_an_address_that_can_be_opened(
 
 
 def hit(document: str, text: str) -> Json:
-    place = {"page": None, "start": 0, "end": len(text), "headings": []}
+    place: Json = {"page": None, "start": 0, "end": len(text), "headings": []}
     return {"document_id": document, "title": "", "uri": "", "text": text} | place
 
 
