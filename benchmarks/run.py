@@ -47,6 +47,7 @@ LONG = (
     "graph",
     "idf",
     "leaks",
+    "mcp",
     "model_steps",
     "page",
     "power",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rag.api.docs_pages import ASSETS
+from rag.api.resource_metadata import METADATA
 from tests import isolation_documents as documents
+from tests import isolation_mcp as mcp
 from tests import isolation_questions as questions
 from tests.isolation_calls import TARGET, Call, Calls, is_refused
 from tests.isolation_world import Json
@@ -156,6 +158,7 @@ _VIEWS: dict[str, Call] = {
 _TEXTS = ["The harbour opens at nine.", "The kitchen is warm."]
 CALLS: dict[str, Call] = {
     **_QUESTION_CALLS,
+    "POST /mcp": mcp.call,
     "POST /v1/documents": documents.submit,
     "GET /v1/documents": documents.list_documents,
     f"GET {_DOCUMENT}": documents.document_call("GET"),
@@ -206,7 +209,7 @@ CALLS: dict[str, Call] = {
     f"* {ASSETS}": _open("GET", f"{ASSETS}/swagger-ui.css"),
     **{
         f"{method} {path}": _open(method, path)
-        for path in ("/openapi.json", "/docs", "/redoc")
+        for path in ("/openapi.json", "/docs", "/redoc", METADATA)
         for method in ("GET", "HEAD")
     },
 }
@@ -214,6 +217,7 @@ _WEIGHTS: dict[str, float] = {
     **dict.fromkeys(_QUESTION_CALLS, 20),
     **{name: 10 for name in CALLS if _DOCUMENT in name or "jobs" in name},
     f"DELETE {_DOCUMENT}": 4,
+    "POST /mcp": 15,
     "POST /v1/documents": 15,
     "GET /v1/documents": 10,
     "POST /v1/feedback": 10,

@@ -21,7 +21,9 @@ from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.deps import Running
 from rag.api.docs_pages import add_pages
 from rag.api.gate import Gate
+from rag.api.mcp_endpoint import mcp_route
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
+from rag.api.resource_metadata import ResourceMetadata
 from rag.build.service import Service
 from rag.build.storage import Storage
 from rag.errors import RagError, StorageError
@@ -33,6 +35,7 @@ from rag.types import Principal
 from rag.web import page
 
 _log = logging.getLogger(__name__)
+MCP_HEADERS = ("MCP-Protocol-Version", "Mcp-Method", "Mcp-Name")
 CLIENT_GONE = 499
 """The status that nginx logs for a client that hung up; nobody receives it."""
 
@@ -133,10 +136,16 @@ def app_without_lifespan(
     app.state.running, app.state.settings = running, settings
     for router in _all_routers() if routers is None else routers:
         app.include_router(router)
+    metadata = ResourceMetadata(settings)
+    if routers is None:
+        app.router.routes += [
+            mcp_route(app, public_url=settings.server.public_url),
+            metadata.route(),
+        ]
     if caller is None and not settings.gateway.enabled:
         caller = Principal()
     app.add_middleware(BodyLimit, limits=settings.limits)
-    app.add_middleware(Gate, running=running, caller=caller)
+    app.add_middleware(Gate, running=running, caller=caller, metadata=metadata)
     app.add_middleware(Auditing, running=running)
     _add_origin_checks(app, hosts, settings.server.allowed_origins)
     app.add_middleware(RequestId)
@@ -190,6 +199,7 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
                 "Content-Type",
                 "X-Request-ID",
                 "traceparent",
+                *MCP_HEADERS,
             ],
             expose_headers=["Location", "X-Request-ID", *LIMIT_FIELDS],
         )

@@ -41,6 +41,10 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await ingest(args, settings)
     if args.command in ("reindex", "index"):
         return await _run_in_process(args, settings)
+    if args.command == "mcp":
+        from rag.cli.mcp import mcp
+
+        return await mcp(args, settings)
     if args.command == "usage":
         from rag.cli.spending import usage
 

@@ -9,6 +9,7 @@ import httpx
 from fastapi import APIRouter
 
 from rag.api.app import app_without_lifespan
+from rag.api.app_transport import AppTransport
 from rag.api.deps import Running
 from rag.build.storage import Storage
 from rag.cli.operator import HERE, operator
@@ -34,8 +35,7 @@ async def client_of(
     """
     running = Running(opened=opened, queue=queue)
     app = app_without_lifespan(opened.settings, running, caller=caller, routers=routers)
-    # Without the exceptions of the app: it answers as a server does.
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(HERE, 0))
+    transport = AppTransport(app, client=(HERE, 0))
     async with contextlib.AsyncExitStack() as stack:
         if audits or opened.settings.gateway.enabled:
             running.audit = AuditLog(opened.catalog.audit, operator=operator())

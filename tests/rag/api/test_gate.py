@@ -16,7 +16,8 @@ import rag.api
 from rag.api.app import app_without_lifespan
 from rag.api.deps import KNOWN, Running, needs_key, permission_of
 from rag.api.docs_pages import ASSETS
-from rag.api.gate import OPEN, is_open
+from rag.api.gate import OPEN, UNCHARGED, is_open
+from rag.api.resource_metadata import METADATA
 from rag.build.gateway import open_gateway
 from rag.build.storage import Storage, open_storage
 from rag.gateway.api_keys import ApiKeys, Grant
@@ -24,6 +25,7 @@ from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings, load_settings
 from rag.telemetry import logs
 from rag.types import PERMISSIONS, Permission, Principal, Scope
+from rag.web.page import FOLDERS
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +39,9 @@ def needed(route: BaseRoute) -> str:
         return "open"
     if isinstance(route, APIRoute) and KNOWN in route.dependencies:
         assert permission_of(route) is None
-        return "any"
+        return "any key"
+    if route.path in UNCHARGED:
+        return "any key"
     permission = permission_of(route) if isinstance(route, APIRoute) else None
     assert permission, f"{route.path} declares no permission: dependencies=[needs(…)]"
     return permission
@@ -52,8 +56,11 @@ def test_every_route_declares_the_permission_that_it_needs() -> None:
     assert {path for path, permission in found.items() if permission == "open"} == {
         "GET /healthz", "GET /readyz", "GET /openapi.json", "HEAD /openapi.json", f"* {ASSETS}",
         "GET /docs", "HEAD /docs", "GET /redoc", "HEAD /redoc",
+        f"GET {METADATA}", f"HEAD {METADATA}", "GET /", "HEAD /",
+        *(f"{method} {folder}/{{file:path}}" for method in ("GET", "HEAD") for folder in FOLDERS),
     }  # fmt: skip
-    assert {path for path, permission in found.items() if permission == "any"} == {"GET /v1/me"}
+    known = {path for path, permission in found.items() if permission == "any key"}
+    assert known == {"GET /v1/me", "POST /mcp"}
     assert found["GET /metrics"] == found["GET /v1/queue"] == found["GET /v1/tenants"] == "metrics"
     for path in ("answers", "drift", "eval-runs", "eval-runs/{name}", "eval-runs/compare"):
         assert found[f"GET /v1/{path}"] == "admin"
