@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-import httpx
 from fastapi import APIRouter
 
 from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
 from rag.build.storage import Storage
+from rag.cli.connection import own_errors
 from rag.cli.operator import HERE, operator
-from rag.client.http import Client
+from rag.cli.streaming_transport import StreamingTransport
+from rag.client import NEVER, AsyncClient
 from rag.gateway.audit_log import AuditLog
 from rag.protocols import Queue
 from rag.types import Principal
@@ -26,7 +27,7 @@ async def client_of(
     caller: Principal,
     audits: bool = False,
     routers: Sequence[APIRouter] | None = None,
-) -> AsyncIterator[Client]:
+) -> AsyncIterator[AsyncClient]:
     """Yields a client of an API that serves what is open to the caller; other routes fail.
 
     What it does is in the audit log if the gateway is switched on, or with `audits`. The API has
@@ -34,11 +35,12 @@ async def client_of(
     """
     running = Running(opened=opened, queue=queue)
     app = app_without_lifespan(opened.settings, running, caller=caller, routers=routers)
-    # Without the exceptions of the app: it answers as a server does.
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(HERE, 0))
+    transport = StreamingTransport(app, client=(HERE, 0))
     async with contextlib.AsyncExitStack() as stack:
         if audits or opened.settings.gateway.enabled:
             running.audit = AuditLog(opened.catalog.audit, operator=operator())
             await stack.enter_async_context(running.audit.started())
-        http = httpx.AsyncClient(transport=transport, base_url="http://rag.local")
-        yield Client(await stack.enter_async_context(http))
+        client = AsyncClient("http://rag.local", transport=transport, retries=NEVER)
+        await stack.enter_async_context(client)
+        with own_errors():
+            yield client

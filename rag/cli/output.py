@@ -9,12 +9,24 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from rag.client.http import Json
+from rag.client import (
+    Answer,
+    Citation,
+    Document,
+    Hit,
+    Key,
+    KeyList,
+    NewKey,
+    Response,
+    SearchResult,
+)
 from rag.text.plain import plain
 from rag.types import REASONS
 
+Json = dict[str, Any]
+Body = TypeVar("Body", Json, Answer, SearchResult, Document, Key, KeyList, NewKey)
 Lines = Iterator[str]
 MAX_LISTED_DOCUMENTS = 20
 CLOSEST = 3
@@ -35,52 +47,66 @@ _STAGES = (
 )
 
 
-def show(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
+def show(body: Body, lines: Callable[[Body], Lines], *, as_json: bool) -> None:
     """Prints a result, for programs or for people."""
     if as_json:
-        print(json.dumps(body, ensure_ascii=False, indent=2))  # noqa: T201
+        print(json.dumps(json_of(body), ensure_ascii=False, indent=2))  # noqa: T201
     else:
         for line in lines(body):
             print(line)  # noqa: T201
 
 
-def show_at_once(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
+def show_at_once(body: Body, lines: Callable[[Body], Lines], *, as_json: bool) -> None:
     """Prints one of several results as it comes, as JSON on a single line."""
-    texts = [json.dumps(body, ensure_ascii=False)] if as_json else lines(body)
+    texts = [json.dumps(json_of(body), ensure_ascii=False)] if as_json else lines(body)
     for line in texts:
         print(line, flush=True)  # noqa: T201
 
 
-def answer(body: Json) -> Lines:
+def json_of(body: Response | Json) -> Json:
+    """Returns a result as JSON: a response has the fields that the server sent."""
+    if isinstance(body, Response):
+        return body.model_dump(mode="json", exclude_unset=True)
+    return body
+
+
+def answer(body: Answer) -> Lines:
     """Yields the answer, the passage of each marker, and the time of each stage."""
-    if body["abstained"]:
-        sure = f"{body['reason']}, confidence {body['confidence']:.2f}"
-        yield f"No answer: {REASONS[body['reason']]} ({sure})."
-        if body["missing"]:
-            yield f"Not found: {', '.join(map(plain, body['missing']))}."
-        if body["hits"]:
+    if not body.abstained:
+        yield from textwrap.wrap(plain(body.answer), _WIDTH)
+        yield ""
+    yield from evidence(body)
+    yield from degraded(body)
+    yield from _timings(body)
+
+
+def evidence(body: Answer) -> Lines:
+    """Yields the passage of each marker; if it abstained, the reason and the closest passages."""
+    if body.abstained:
+        why = next((text for reason, text in REASONS.items() if reason == body.reason), "unknown")
+        yield f"No answer: {why} ({body.reason}, confidence {body.confidence:.2f})."
+        if body.missing:
+            yield f"Not found: {', '.join(map(plain, body.missing))}."
+        if body.hits:
             yield ""
             yield "Closest passages:"
-            for number, hit in enumerate(body["hits"][:CLOSEST], start=1):
-                yield from _passage(number, hit, hit["text"])
-    else:
-        yield from textwrap.wrap(plain(body["answer"]), _WIDTH)
-        yield ""
-        for citation in body["citations"]:
-            yield from _passage(citation["marker"], citation, citation["quote"])
-        for sentence in body["uncited"]:
-            yield from textwrap.wrap(f"Without a citation: {plain(sentence)}", _WIDTH)
-    yield from _footer(body)
+            for number, hit in enumerate(body.hits[:CLOSEST], start=1):
+                yield from _passage(number, hit, hit.text)
+    for citation in body.citations:
+        yield from _passage(citation.marker, citation, citation.quote)
+    for sentence in body.uncited:
+        yield from textwrap.wrap(f"Without a citation: {plain(sentence)}", _WIDTH)
 
 
-def hits(body: Json) -> Lines:
+def hits(body: SearchResult) -> Lines:
     """Yields the passages, best first, with their rank in each leg."""
-    if not body["hits"]:
+    if not body.hits:
         yield "Nothing found."
-    for number, hit in enumerate(body["hits"], start=1):
-        ranks = ", ".join(f"{leg} {rank}" for leg, rank in hit["ranks"].items())
-        yield from _passage(number, hit, hit["text"], note=f"{hit['score']:.4f} ({ranks})")
-    yield from _footer(body)
+    for number, hit in enumerate(body.hits, start=1):
+        ranks = ", ".join(f"{leg} {rank}" for leg, rank in hit.ranks.items())
+        yield from _passage(number, hit, hit.text, note=f"{hit.score:.4f} ({ranks})")
+    yield from degraded(body)
+    yield from _timings(body)
 
 
 def ingested(body: Json) -> Lines:
@@ -200,9 +226,9 @@ def status(body: Json) -> Lines:
         yield f"  … and {len(documents) - MAX_LISTED_DOCUMENTS} more (--json lists all)"
 
 
-def document(body: Json) -> Lines:
+def document(body: Document) -> Lines:
     """Yields one document, field by field."""
-    for key, value in body.items():
+    for key, value in json_of(body).items():
         if value not in (None, "", {}):
             text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
             yield f"{key + ':':<14}{text}"
@@ -269,15 +295,15 @@ def _toml_value(value: Any) -> str:
     return json.dumps(value)
 
 
-def _passage(number: int, source: Json, text: str, note: str = "") -> Lines:
-    headings = [h for h in source["headings"] if h != source["title"]]
-    page = f", page {source['page']}" if source["page"] else ""
-    where = " › ".join([source["title"] or source["uri"], *headings])
+def _passage(number: int, source: Hit | Citation, text: str, note: str = "") -> Lines:
+    headings = [h for h in source.headings if h != source.title]
+    page = f", page {source.page}" if source.page else ""
+    where = " › ".join([source.title or source.uri, *headings])
     yield f"{_bold(f'[{number}]')} {where}{page}  {note}".rstrip()
     folded = " ".join(plain(text).split())
     for line in textwrap.wrap(f"“{folded}”", _WIDTH - 4):
         yield f"    {line}"
-    yield f"    {_dim(f'''{source['uri']} characters {source['start']}–{source['end']}''')}"
+    yield f"    {_dim(f'{source.uri} characters {source.start}–{source.end}')}"
 
 
 def evaluated(body: Json) -> Lines:
@@ -344,13 +370,15 @@ def built(body: Json) -> Lines:
         yield f"Of {body['tried']:,} sentences were dropped: {dropped}."
 
 
-def _footer(body: Json) -> Lines:
-    for cause in body["degraded"]:
+def degraded(body: SearchResult) -> Lines:
+    """Yields the stages that were left out, with the cause."""
+    for cause in body.degraded:
         yield f"Degraded: {cause}"
-    timings = body["timings"]
-    stages = [s for s in _STAGES if s in timings]
+
+
+def _timings(body: SearchResult) -> Lines:
     yield ""
-    yield _dim("  ".join(f"{stage} {timings[stage]:.1f} ms" for stage in stages))
+    yield _dim("  ".join(f"{s} {body.timings[s]:.1f} ms" for s in _STAGES if s in body.timings))
 
 
 def _documents(n: int) -> str:
