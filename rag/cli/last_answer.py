@@ -1,4 +1,4 @@
-"""The places that the last answer in this user's terminal cites, for `rag open`."""
+"""The passages that were last shown in this user's terminal, for `rag open`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rag.cli.output import numbered
 from rag.cli.state_folder import state_file, write_private
-from rag.client import Answer
+from rag.client import SearchResult
 from rag.errors import InputError
 
 _FILE = "last-answer.json"
@@ -17,9 +18,9 @@ _FILE = "last-answer.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A place in a document that a marker of the answer names."""
+    """A place in a document that was shown with a number."""
 
-    marker: int
+    number: int
     document_id: str
     uri: str
     page: int | None
@@ -27,10 +28,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastAnswer:
-    """The service that gave the answer, and the cited places in their order.
+    """The service that gave an answer or hits, and the places that were shown of it, in order.
 
-    `url` is that of a server; without one, the answer is of the data that the settings in `folder`
-    name.
+    `url` is that of a server; without one, they are of the data that the settings in `folder` name.
     """
 
     url: str | None
@@ -40,11 +40,11 @@ class LastAnswer:
     places: list[Place]
 
 
-def remember(answer: Answer, args: argparse.Namespace) -> None:
-    """Stores the places that an answer cites; a failure is reported, and the answer stands."""
+def remember(shown: SearchResult, args: argparse.Namespace) -> None:
+    """Stores the places that are shown of an answer or of hits; a failure is only reported."""
     places = [
-        Place(marker=c.marker, document_id=c.document_id, uri=c.uri, page=c.page)
-        for c in answer.citations
+        Place(number=number, document_id=each.document_id, uri=each.uri, page=each.page)
+        for number, each in numbered(shown)
     ]
     last = LastAnswer(
         url=args.url,
@@ -71,5 +71,6 @@ def last_answer() -> LastAnswer:
         return LastAnswer(**stored | {"places": [Place(**each) for each in stored["places"]]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            "There is no last answer: `rag query` and `rag chat` give one.", code="no_answer"
+            "Nothing was shown yet: `rag query`, `rag chat` and `rag search` show passages.",
+            code="no_answer",
         ) from error

@@ -226,11 +226,11 @@ def _add_open(commands: Commands, common: argparse.ArgumentParser) -> None:
         "open",
         parents=[common],
         help="open the source of a citation",
-        description="Opens the source of a citation of the last answer that `rag query` or `rag"
-        " chat` gave to this user, at its page. Files and web pages are opened where they are; of"
+        description="Opens the source of a passage that `rag query`, `rag chat` or `rag search` has"
+        " last shown to this user, at its page. Files and web pages are opened where they are; of"
         " other sources, the copy that is kept.",
     )
-    open_.add_argument("number", type=int, metavar="N", help="the number of its marker: 2 for [2]")
+    open_.add_argument("number", type=int, metavar="N", help="its number: 2 for [2]")
     open_.add_argument("--print", action="store_true", help="print its address, and open nothing")
 
 

@@ -90,19 +90,29 @@ def evidence(body: Answer) -> Lines:
         if body.hits:
             yield ""
             yield "Closest passages:"
-            for number, hit in enumerate(body.hits[:CLOSEST], start=1):
-                yield from _passage(number, hit, hit.text)
-    for citation in body.citations:
-        yield from _passage(citation.marker, citation, citation.quote)
+    for number, source in numbered(body):
+        text = source.quote if isinstance(source, Citation) else source.text
+        yield from _passage(number, source, text)
     for sentence in body.uncited:
         yield from textwrap.wrap(f"Without a citation: {plain(sentence)}", _WIDTH)
+
+
+def numbered(body: SearchResult) -> list[tuple[int, Hit | Citation]]:
+    """Returns the passages that are shown of a result, each with its number.
+
+    Those of an answer are its citations, and if it abstained, the closest hits.
+    """
+    if isinstance(body, Answer) and not body.abstained:
+        return [(citation.marker, citation) for citation in body.citations]
+    hits = body.hits[:CLOSEST] if isinstance(body, Answer) else body.hits
+    return list(enumerate(hits, start=1))
 
 
 def hits(body: SearchResult) -> Lines:
     """Yields the passages, best first, with their rank in each leg."""
     if not body.hits:
         yield "Nothing found."
-    for number, hit in enumerate(body.hits, start=1):
+    for number, hit in enumerate(body.hits, start=1):  # as `numbered`
         ranks = ", ".join(f"{leg} {rank}" for leg, rank in hit.ranks.items())
         yield from _passage(number, hit, hit.text, note=f"{hit.score:.4f} ({ranks})")
     yield from degraded(body)

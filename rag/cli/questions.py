@@ -39,6 +39,8 @@ async def search(args: argparse.Namespace, client: AsyncClient) -> int:
         _question(args), collection=args.collection, top_k=args.top_k, filters=filters(args)
     )
     output.show(found, output.hits, as_json=args.json)
+    if not args.json:
+        remember(found, args)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`rag open`: opens the source of a citation of the last answer, at its page."""
+"""`rag open`: opens the source of a passage that was last shown, at its page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def open_source(args: argparse.Namespace, settings: Settings) -> int:
     that the service keeps is written to a temporary file.
 
     Raises:
-        InputError: The last answer has no such citation.
+        InputError: No passage was shown with this number.
         NotFoundError: The source is gone, and no copy is kept.
     """
     last = last_answer()
@@ -50,13 +50,15 @@ async def open_source(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _place(last: LastAnswer, number: int) -> Place:
-    """Returns the first place that a marker names."""
+    """Returns the first place that was shown with this number."""
     for place in last.places:
-        if place.marker == number:
+        if place.number == number:
             return place
-    markers = ", ".join(map(str, dict.fromkeys(place.marker for place in last.places)))
-    has = f"it has {markers}" if markers else "it has none"
-    raise InputError(f"The last answer has no citation [{number}]: {has}.", code="no_citation")
+    numbers = ", ".join(map(str, dict.fromkeys(place.number for place in last.places)))
+    raise InputError(
+        f"The last answer has no passage [{number}]; it has {numbers or 'none'}.",
+        code="no_citation",
+    )
 
 
 def _address(place: Place) -> str | None:
@@ -78,7 +80,8 @@ async def _copy(last: LastAnswer, place: Place, settings: Settings) -> Path:
     """Returns a temporary file with the copy of a source that the service keeps."""
     if last.url is None and last.folder != str(Path.cwd()):
         raise InputError(
-            f"The last answer was given in {last.folder}: run `rag open` there.", code="elsewhere"
+            f"The last answer was given in {last.folder}: run `rag open` there.",
+            code="elsewhere",
         )
     asking = caller(argparse.Namespace(url=last.url, tenant=last.tenant))
     async with client_for(last.url, settings, INGESTING, asking) as client:
