@@ -26,6 +26,7 @@ NAMES = (
     *(
         "batching",
         "rest",
+        "client",
         "cold",
         "start",
         "quality",

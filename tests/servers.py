@@ -57,7 +57,8 @@ def free_port() -> int:
 
 def environment(data: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAG_")}
-    return clean | {"RAG_DATA_DIR": str(data)} | dict(extra or {})
+    own = {"RAG_DATA_DIR": str(data), "XDG_STATE_HOME": str(data.parent / "state")}
+    return clean | own | dict(extra or {})
 
 
 def start(

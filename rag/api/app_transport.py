@@ -27,7 +27,7 @@ class AppTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.RemoteProtocolError: The app ended without a response.
         """
-        call = _Call(await request.aread())
+        call = _Call(request)
         scope = _scope_of(request, request.extensions.get("client", self._client))
         task = asyncio.create_task(self._run(call, scope))
         self._running.add(task)
@@ -37,7 +37,7 @@ class AppTransport(httpx.AsyncBaseTransport):
         except asyncio.CancelledError:
             call.hang_up()
             raise
-        return httpx.Response(head["status"], headers=head.get("headers", []), stream=_Body(call))
+        return httpx.Response(head["status"], headers=head.get("headers", []), stream=_Body(call, task))
 
     async def _run(self, call: _Call, scope: Scope) -> None:
         try:
@@ -51,21 +51,24 @@ class AppTransport(httpx.AsyncBaseTransport):
 class _Call:
     """One request and its response, between the app and its caller."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, request: httpx.Request) -> None:
         self.head: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self.parts: asyncio.Queue[bytes | httpx.RemoteProtocolError | None] = asyncio.Queue(1)
         """Parts of the body, one at a time, and at its end None, or the error that cut it off."""
-        self._body: bytes | None = body
+        assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101 - of an AsyncClient
+        self._sent = aiter(request.stream)
+        self._is_sent = False
         self._complete = False
         self._hung_up = asyncio.Event()
 
     async def receive(self) -> Message:
-        """Returns the body, and after it the end of the connection, when it comes."""
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._hung_up.wait()
-        return {"type": "http.disconnect"}
+        """Returns the next part of the body, and after it the end of the connection."""
+        if self._is_sent:
+            await self._hung_up.wait()
+            return {"type": "http.disconnect"}
+        part = await anext(self._sent, None)
+        self._is_sent = part is None
+        return {"type": "http.request", "body": part or b"", "more_body": part is not None}
 
     async def send(self, message: Message) -> None:
         """Takes a part of the response; nobody reads it after the caller has hung up."""
@@ -101,8 +104,9 @@ class _Call:
 class _Body(httpx.AsyncByteStream):
     """The body of a response, part by part."""
 
-    def __init__(self, call: _Call) -> None:
+    def __init__(self, call: _Call, running: asyncio.Task[None]) -> None:
         self._call = call
+        self._running = running
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (part := await self._call.parts.get()) is not None:
@@ -111,8 +115,9 @@ class _Body(httpx.AsyncByteStream):
             yield part
 
     async def aclose(self) -> None:
-        """Hangs up."""
+        """Hangs up, and waits for the end of the app: it may hold what the caller closes next."""
         self._call.hang_up()
+        await asyncio.wait({self._running})
 
 
 def _scope_of(request: httpx.Request, client: tuple[str, int] | None) -> Scope:

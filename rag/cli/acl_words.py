@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rag.client import Readers as AclBody
 from rag.errors import InputError
 from rag.types import GROUP, PUBLIC, USER, Readers
 
@@ -22,7 +23,7 @@ def acl_of(given: Sequence[str]) -> Readers | None:
     return frozenset(given) or None
 
 
-def acl_body(acl: Readers) -> dict[str, object]:
+def acl_body(acl: Readers) -> AclBody:
     """Returns an ACL as the API takes it."""
     return {
         "users": sorted(word.removeprefix(USER) for word in acl if word.startswith(USER)),

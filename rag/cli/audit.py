@@ -12,6 +12,7 @@ from rag.build.storage import open_beside
 from rag.catalog.audit import Audit, Verified
 from rag.cli import output
 from rag.cli.operator import command_row
+from rag.cli.progress import activity
 from rag.errors import InputError
 from rag.gateway.audit_log import now_ms
 from rag.records import SERVICE, AuditHead
@@ -32,7 +33,8 @@ async def audit(args: argparse.Namespace, settings: Settings) -> int:
         anchors = _anchors(args.anchor) if args.anchor else {}
         if args.tenant is None:  # a chain that is gone is missing among the heads, too
             tenants = sorted({*known, *anchors})
-        chains = [await _verified(log, tenant, anchors.get(tenant)) for tenant in tenants]
+        with activity("Verifying", quiet=args.json):
+            chains = [await _verified(log, tenant, anchors.get(tenant)) for tenant in tenants]
     output.show({"chains": chains}, _lines, as_json=args.json)
     return EXIT_FAULT if any(chain["fault"] for chain in chains) else 0
 

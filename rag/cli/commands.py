@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rag.cli.connection import connect
 from rag.cli.delete import delete
 from rag.cli.keys import keys
 from rag.cli.questions import query, search
 from rag.cli.scope import caller
 from rag.cli.status import status
-from rag.client.http import Client, connect
+from rag.client import AsyncClient
 from rag.errors import InputError
 from rag.process.imports import importing
 from rag.settings.tree import COLLECTION, Settings
@@ -32,9 +33,12 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API; returns its exit code."""
     if args.command in ("audit", "tenants"):
         return await _run_on_tenants(args, settings)
+    if args.command == "open":
+        from rag.cli.source import open_source
+
+        return await open_source(args, settings)
     asking = caller(args)
-    if not re.fullmatch(COLLECTION, getattr(args, "collection", "default")):  # it names a folder
-        raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
+    check_collection(args)
     if args.command == "ingest":
         from rag.cli.ingest import ingest
 
@@ -49,9 +53,19 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         from rag.cli.spending import usage
 
         return await usage(args, settings)
-    command = COMMANDS[args.command]
-    async with _client(args, settings, command, asking) as client:
-        return await command.run(args, client)
+    command, opening = COMMANDS[args.command]
+    async with client_for(args.url, settings, opening, asking) as client:
+        return await command(args, client)
+
+
+def check_collection(args: argparse.Namespace) -> None:
+    """Checks the name of `--collection`, which names a folder.
+
+    Raises:
+        InputError: It is not valid.
+    """
+    if not re.fullmatch(COLLECTION, getattr(args, "collection", "default")):
+        raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
 
 
 async def _run_in_process(args: argparse.Namespace, settings: Settings) -> int:
@@ -75,19 +89,20 @@ async def _run_on_tenants(args: argparse.Namespace, settings: Settings) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """A command that uses the API, and what it opens if there is no server."""
+class Opening:
+    """The part of the service that a command opens if there is no server."""
 
-    run: Callable[[argparse.Namespace, Client], Awaitable[int]]
     opened: Callable[[Settings], AbstractAsyncContextManager[Storage]]
     routers: Callable[[], Sequence[APIRouter] | None] = lambda: None
     """Imports the routers of the routes that it uses; None: all."""
+    audits: bool = False
+    """True if what it does is in the audit log before the gateway is switched on."""
 
 
 def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
     with importing():
         from rag.build.storage import open_storage
-        from rag.cli import in_process  # noqa: F401 - `_client` needs it next
+        from rag.cli import in_process  # noqa: F401 - `client_for` needs it next
 
     return open_storage(settings)
 
@@ -95,7 +110,7 @@ def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
 def _beside(settings: Settings) -> AbstractAsyncContextManager[Storage]:
     with importing():
         from rag.build.storage import open_beside
-        from rag.cli import in_process  # noqa: F401 - `_client` needs it next
+        from rag.cli import in_process  # noqa: F401 - `client_for` needs it next
 
     return open_beside(settings)
 
@@ -103,7 +118,7 @@ def _beside(settings: Settings) -> AbstractAsyncContextManager[Storage]:
 def _ingesting(settings: Settings) -> AbstractAsyncContextManager[Storage]:
     with importing():
         from rag.build.ingest import open_ingesting
-        from rag.cli import in_process  # noqa: F401 - `_client` needs it next
+        from rag.cli import in_process  # noqa: F401 - `client_for` needs it next
 
     return open_ingesting(settings)
 
@@ -133,29 +148,35 @@ def _questions() -> Sequence[APIRouter]:
     return [questions.router]
 
 
-COMMANDS = {
-    "query": Command(query, partial(_with_model, answers=True), _questions),
-    "search": Command(search, partial(_with_model, answers=False), _questions),
-    "status": Command(status, _storage),
-    "delete": Command(delete, _ingesting),
-    "keys": Command(keys, _beside),
+Command = Callable[[argparse.Namespace, AsyncClient], Awaitable[int]]
+ANSWERING = Opening(partial(_with_model, answers=True), _questions)
+SEARCHING = Opening(partial(_with_model, answers=False), _questions)
+INGESTING = Opening(_ingesting)
+COMMANDS: dict[str, tuple[Command, Opening]] = {
+    "query": (query, ANSWERING),
+    "search": (search, SEARCHING),
+    "status": (status, Opening(_storage)),
+    "delete": (delete, INGESTING),
+    "keys": (keys, Opening(_beside, audits=True)),  # the first ones are made without a gateway
 }
 
 
 @contextlib.asynccontextmanager
-async def _client(
-    args: argparse.Namespace, settings: Settings, command: Command, asking: Principal
-) -> AsyncIterator[Client]:
-    if args.url:
-        async with connect(args.url) as client:
+async def client_for(
+    url: str | None, settings: Settings, opening: Opening, asking: Principal
+) -> AsyncIterator[AsyncClient]:
+    """Yields a client of the server at `url`, or of what this process opens if there is none.
+
+    Its errors are raised as those of the commands.
+    """
+    if url:
+        async with connect(url) as client:
             yield client
         return
-    async with command.opened(settings) as opened:
+    async with opening.opened(settings) as opened:
         from rag.cli.in_process import client_of
 
-        # The first keys are made before the gateway is switched on.
-        audits = args.command == "keys"
         async with client_of(
-            opened, caller=asking, audits=audits, routers=command.routers()
+            opened, caller=asking, audits=opening.audits, routers=opening.routers()
         ) as client:
             yield client

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from rag.cli.argument_text import text_of
-from rag.client.http import Client, Json, document_path
-from rag.errors import InputError, NotFoundError
+from rag.client import AsyncClient, Document, errors
+from rag.errors import NotFoundError
 
 
-async def find_document(client: Client, collection: str, name: str) -> tuple[str, Json]:
-    """Returns the route and record of a document, by its id, its uri or the path of its file."""
+async def find_document(client: AsyncClient, collection: str, name: str) -> Document:
+    """Returns a document, by its id, its uri or the path of its file."""
     from ingest.sources.files import file_uri
     from rag.text.uris import document_id
 
     ids = dict.fromkeys((name, document_id(text_of(name)), document_id(file_uri(name))))
     for each in ids:
-        path = document_path(each)
         try:
-            return path, await client.get(path, collection=collection)
-        except InputError as error:
+            return await client.get_document(each, collection=collection)
+        except errors.NotFoundError as error:
             if error.code != "unknown_document":
                 raise
     raise NotFoundError(

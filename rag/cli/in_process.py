@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-import httpx
 from fastapi import APIRouter
 
 from rag.api.app import app_without_lifespan
 from rag.api.app_transport import AppTransport
 from rag.api.deps import Running
 from rag.build.storage import Storage
+from rag.cli.connection import own_errors
 from rag.cli.operator import HERE, operator
-from rag.client.http import Client
+from rag.client import NEVER, AsyncClient
 from rag.gateway.audit_log import AuditLog
 from rag.protocols import Queue
 from rag.types import Principal
@@ -27,7 +27,7 @@ async def client_of(
     caller: Principal,
     audits: bool = False,
     routers: Sequence[APIRouter] | None = None,
-) -> AsyncIterator[Client]:
+) -> AsyncIterator[AsyncClient]:
     """Yields a client of an API that serves what is open to the caller; other routes fail.
 
     What it does is in the audit log if the gateway is switched on, or with `audits`. The API has
@@ -40,5 +40,7 @@ async def client_of(
         if audits or opened.settings.gateway.enabled:
             running.audit = AuditLog(opened.catalog.audit, operator=operator())
             await stack.enter_async_context(running.audit.started())
-        http = httpx.AsyncClient(transport=transport, base_url="http://rag.local")
-        yield Client(await stack.enter_async_context(http))
+        client = AsyncClient("http://rag.local", transport=transport, retries=NEVER)
+        await stack.enter_async_context(client)
+        with own_errors():
+            yield client

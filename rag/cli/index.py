@@ -10,9 +10,8 @@ from ingest.index_check import IndexCheck, Report
 from rag.build.ingest import open_ingesting
 from rag.cli import output
 from rag.cli.own_folder import own_folder, refuse_server
-from rag.cli.progress import progress_bar
+from rag.cli.progress import activity, progress_bar
 from rag.cli.scope import scope_of
-from rag.client.http import Json
 from rag.settings.tree import Settings
 from rag.types import Scope
 from retrieval.recall import Recall, measure
@@ -36,14 +35,15 @@ async def check(args: argparse.Namespace, settings: Settings) -> int:
                     repair=args.repair,
                     progress=lambda done: bar.update(bar.task_ids[0], completed=done),
                 )
-            if args.repair:
-                await opened.index.maintain(scope)
-            recalls = await measure(opened.index, scope)
+            with activity("Measuring recall", quiet=args.json):
+                if args.repair:
+                    await opened.index.maintain(scope)
+                recalls = await measure(opened.index, scope)
     output.show(_body(scope, report, recalls), output.checked, as_json=args.json)
     return 0 if report.agrees and all(recall.enough for recall in recalls) else 1
 
 
-def _body(scope: Scope, report: Report, recalls: Sequence[Recall]) -> Json:
+def _body(scope: Scope, report: Report, recalls: Sequence[Recall]) -> output.Json:
     return {
         "collection": scope.collection,
         "documents": report.documents,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +16,12 @@ from ingest.sources.files import file_uri, submission_of
 from rag.build.embedding import loading_embedder
 from rag.build.queue_backends import queue_backend
 from rag.cli.acl_words import acl_body, acl_of
+from rag.cli.connection import connect
+from rag.cli.output import Json, json_of
 from rag.cli.progress import progress_bar
 from rag.cli.scope import caller, scope_of
-from rag.client.http import Client, Json, connect, wait_until_done
+from rag.client import AsyncClient, Job, NewDocument
+from rag.client import File as Upload
 from rag.errors import ReadError
 from rag.process.imports import importing
 from rag.protocols import Queue
@@ -56,12 +58,16 @@ class Destination(Protocol):
     """Ingests documents into a collection."""
 
     @property
-    def client(self) -> Client:
+    def client(self) -> AsyncClient:
         """The client of the API that serves the collection."""
 
     @property
     def collection(self) -> str:
         """The collection's name."""
+
+    @property
+    def quiet(self) -> bool:
+        """True if no progress is shown."""
 
     async def ingest(self, named: Named) -> list[Json]:
         """Ingests documents; returns the jobs, which have ended."""
@@ -91,7 +97,7 @@ async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[
 
 @dataclass(frozen=True, slots=True)
 class _DataFolder:
-    client: Client
+    client: AsyncClient
     scope: Scope
     opened: Ingesting
     queue: Queue
@@ -136,7 +142,7 @@ class _DataFolder:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    client: Client
+    client: AsyncClient
     collection: str
     max_bytes: int
     quiet: bool
@@ -147,34 +153,35 @@ class _Server:
         refused: list[Json] = []
         with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
             for i in range(0, len(named.urls), UPLOAD_FILES):
-                with_acl = {} if self.acl is None else {"acl": acl_body(self.acl)}
-                documents = [{"uri": url} | with_acl for url in named.urls[i : i + UPLOAD_FILES]]
-                body = {"collection": self.collection, "documents": documents}
-                sent = await self.client.post("/v1/documents", json=body)
-                jobs.append(await _follow(self.client, sent["job_id"], bar))
-            for files in _batches(_files(named, refused, max_bytes=self.max_bytes)):
-                sent = await self.client.post(
-                    "/v1/documents",
-                    data=self._fields([uri for uri, _, _ in files]),
-                    files=[("files", (name, data)) for _, name, data in files],
+                sent = await self.client.submit_documents(
+                    [self._document(url) for url in named.urls[i : i + UPLOAD_FILES]],
+                    collection=self.collection,
                 )
-                jobs.append(await _follow(self.client, sent["job_id"], bar))
+                jobs.append(await _follow(self.client, sent.id, bar))
+            for files in _batches(_files(named, refused, max_bytes=self.max_bytes)):
+                sent = await self.client.upload_files(
+                    [Upload(name=name, content=data, uri=uri) for uri, name, data in files],
+                    collection=self.collection,
+                    acl=None if self.acl is None else acl_body(self.acl),
+                )
+                jobs.append(await _follow(self.client, sent.id, bar))
         return [*jobs, _refusal(refused)]
 
-    def _fields(self, uris: list[str]) -> dict[str, str | list[str]]:
-        acl = {} if self.acl is None else {"acl": json.dumps(acl_body(self.acl))}
-        return {"collection": self.collection, "uri": uris, **acl}
+    def _document(self, url: str) -> NewDocument:
+        return {"uri": url} if self.acl is None else {"uri": url, "acl": acl_body(self.acl)}
 
 
-async def _follow(client: Client, job_id: str, bar: Progress) -> Json:
+async def _follow(client: AsyncClient, job_id: str, bar: Progress) -> Json:
     """Moves the bar until the job has ended; returns the job."""
     before = 0
-    async for job in wait_until_done(client, job_id):
-        counts = job["counts"]
-        done = counts["total"] - counts["pending"] - counts["running"]
+
+    def move(job: Job) -> None:
+        nonlocal before
+        done = job.counts["total"] - job.counts["pending"] - job.counts["running"]
         bar.advance(bar.task_ids[0], done - before)
         before = done
-    return job
+
+    return json_of(await client.wait_for_job(job_id, on_progress=move))
 
 
 def _batches(files: Iterable[File]) -> Iterator[list[File]]:

@@ -4,69 +4,62 @@ from __future__ import annotations
 
 import argparse
 import sys
-from urllib.parse import quote
 
 from rag.cli import output
-from rag.client.http import Client, Json
+from rag.client import AsyncClient, Key, KeyList, NewKey
 from rag.text.plain import plain
 
 
-async def keys(args: argparse.Namespace, client: Client) -> int:
+async def keys(args: argparse.Namespace, client: AsyncClient) -> int:
     """Runs one of the tasks; a new key is printed to standard output, alone on its line."""
     match args.task:
         case "create":
-            return _show_new(await client.post("/v1/keys", json=_request(args)), args)
+            made = await client.create_key(
+                args.name,
+                args.scopes,
+                collections=args.collections,
+                subject=args.subject,
+                groups=args.groups,
+                expires_in=args.expires,
+            )
+            return _show_new(made, args)
         case "rotate":
-            path = f"/v1/keys/{quote(args.id, safe='')}/rotate"
-            return _show_new(await client.post(path, params={"overlap": args.overlap}), args)
+            return _show_new(await client.rotate_key(args.id, overlap=args.overlap), args)
         case "revoke":
-            revoked = await client.delete(f"/v1/keys/{quote(args.id, safe='')}")
-            output.show(revoked, _key, as_json=args.json)
+            output.show(await client.revoke_key(args.id), _key, as_json=args.json)
         case _:
-            output.show(await client.get("/v1/keys"), _keys, as_json=args.json)
+            output.show(await client.list_keys(), _keys, as_json=args.json)
     return 0
 
 
-def _request(args: argparse.Namespace) -> Json:
-    request = {
-        "name": args.name,
-        "scopes": args.scopes,
-        "collections": args.collections,
-        "subject": args.subject,
-        "groups": args.groups,
-        "expires_in": args.expires,
-    }
-    return {name: value for name, value in request.items() if value is not None}
-
-
-def _show_new(made: Json, args: argparse.Namespace) -> int:
+def _show_new(made: NewKey, args: argparse.Namespace) -> int:
     if not args.json:
         print("The key is shown only now; send it as `Authorization: Bearer`.", file=sys.stderr)  # noqa: T201
     output.show(made, _new, as_json=args.json)
     return 0
 
 
-def _new(body: Json) -> output.Lines:
-    yield body["key"]
+def _new(body: NewKey) -> output.Lines:
+    yield body.key
 
 
-def _keys(body: Json) -> output.Lines:
-    if not body["keys"]:
+def _keys(body: KeyList) -> output.Lines:
+    if not body.keys:
         yield "There are no keys: `rag keys create NAME` makes one."
-    for each in body["keys"]:
+    for each in body.keys:
         yield from _key(each)
 
 
-def _key(body: Json) -> output.Lines:
-    where = "all collections" if body["collections"] is None else ", ".join(body["collections"])
-    yield f"{body['id']}  {plain(body['name'])}: {', '.join(body['scopes'])}; {where}"
-    if body["subject"] or body["groups"]:
-        yield f"    as {plain(', '.join([body['subject'] or 'nobody', *body['groups']]))}"
+def _key(body: Key) -> output.Lines:
+    where = "all collections" if body.collections is None else ", ".join(body.collections)
+    yield f"{body.id}  {plain(body.name)}: {', '.join(body.scopes)}; {where}"
+    if body.subject or body.groups:
+        yield f"    as {plain(', '.join([body.subject or 'nobody', *body.groups]))}"
     times = {
-        "made": body["created_at"],
-        "used": body["last_used_at"] or "never",
-        "expires": body["expires_at"],
-        "revoked": body["revoked_at"],
-        "the key before is accepted until": body["previous_until"],
+        "made": body.created_at,
+        "used": body.last_used_at or "never",
+        "expires": body.expires_at,
+        "revoked": body.revoked_at,
+        "the key before is accepted until": body.previous_until,
     }
     yield "    " + ", ".join(f"{name} {time}" for name, time in times.items() if time)

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind of command
     from rag.process.blas import limit_threads
     from rag.process.imports import importing
 
@@ -81,6 +81,11 @@ def _run(args: argparse.Namespace) -> int:
             from workers.worker import work
 
         return work(settings, broker_settings(settings), stage=args.stage)
+    if args.command == "chat":
+        with importing():
+            from rag.cli.chat import chat
+
+        return chat(args, settings)
     with importing():
         import asyncio
 
@@ -150,16 +155,17 @@ def _parser() -> argparse.ArgumentParser:
         help="work through the server at this URL (default: RAG_URL), with the key RAG_API_KEY",
     )
     remote = argparse.ArgumentParser(add_help=False, parents=[within, url])
-    question = argparse.ArgumentParser(add_help=False, parents=[remote])
-    question.add_argument("question", nargs="+", help="a question, in quotes or not")
-    question.add_argument("--top-k", type=int, default=10, metavar="N", help="hits (default: 10)")
-    question.add_argument(
+    asking = argparse.ArgumentParser(add_help=False, parents=[remote])
+    asking.add_argument("--top-k", type=int, default=10, metavar="N", help="hits (default: 10)")
+    asking.add_argument(
         "--filter",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
         help="keep documents whose field fits: FIELD=VALUE, FIELD=A,B,C, FIELD>=VALUE, FIELD<VALUE",
     )
+    question = argparse.ArgumentParser(add_help=False, parents=[asking])
+    question.add_argument("question", nargs="+", help="a question, in quotes or not")
 
     parser = argparse.ArgumentParser(
         prog="rag",
@@ -171,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_ingest(commands, remote)
     commands.add_parser("query", parents=[question], help="answer a question, with citations")
     commands.add_parser("search", parents=[question], help="find passages, without an answer")
+    commands.add_parser("chat", parents=[asking], help="hold a conversation, with citations")
+    _add_open(commands, common)
     _add_stored(commands, remote)
     _add_reindex(commands, within)
     _add_index(commands, within)
@@ -219,6 +227,19 @@ def _add_ingest(commands: Commands, remote: argparse.ArgumentParser) -> None:
     mode.add_argument(
         "--watch", action="store_true", help="--sync, then follow the folders until Ctrl-C"
     )
+
+
+def _add_open(commands: Commands, common: argparse.ArgumentParser) -> None:
+    open_ = commands.add_parser(
+        "open",
+        parents=[common],
+        help="open the source of a citation",
+        description="Opens the source of a passage that `rag query`, `rag chat` or `rag search` has"
+        " last shown to this user, at its page. Files and web pages are opened where they are; of"
+        " other sources, the copy that is kept.",
+    )
+    open_.add_argument("number", type=int, metavar="N", help="its number: 2 for [2]")
+    open_.add_argument("--print", action="store_true", help="print its address, and open nothing")
 
 
 def _add_stored(commands: Commands, remote: argparse.ArgumentParser) -> None:

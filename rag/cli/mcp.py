@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from rag.cli.scope import caller
-from rag.client.http import Client, connect
+from rag.client import AsyncClient
+from rag.cli.connection import connect
 from rag.mcp.rest import Rest
 from rag.process.extras import needing
 from rag.process.imports import importing
@@ -32,7 +33,7 @@ async def mcp(args: argparse.Namespace, settings: Settings) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _client(args: argparse.Namespace, settings: Settings) -> AsyncIterator[Client]:
+async def _client(args: argparse.Namespace, settings: Settings) -> AsyncIterator[AsyncClient]:
     """Yields a client of the server at `--url`, or of a service opened in this process."""
     if args.url:
         async with connect(args.url) as client:

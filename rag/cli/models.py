@@ -14,6 +14,7 @@ import numpy as np
 from eval.datasets.loading import load_set
 from eval.offline.dense_quality import dense_quality
 from rag.cli import output
+from rag.cli.progress import activity
 from rag.errors import ConfigError, InputError, StorageError
 from rag.process.cores import core_count
 from rag.types import Float32Array, Kind
@@ -23,7 +24,6 @@ from retrieval.embedders.onnx_checkpoint import OnnxCheckpoint
 
 if TYPE_CHECKING:
     from eval.datasets.corpus import Corpus
-    from rag.client.http import Json
     from rag.inference.onnx_writer import Precision
     from rag.settings.tree import Settings
 
@@ -41,20 +41,22 @@ def models(args: argparse.Namespace, settings: Settings) -> int:
     precision: Precision = "int8" if args.int8 else "float32"
     corpus = load_set(args.set, settings.traces) if args.int8 else None
     with _new_folder(args.out) as made:
-        parity = convert(args.folder, made, precision)
-        body: Json = {
+        with activity("Converting", quiet=args.json):
+            parity = convert(args.folder, made, precision)
+        body: output.Json = {
             "out": str(args.out),
             "precision": precision,
             "sentences": len(SENTENCES),
             "cosine": {"lowest": parity.lowest, "mean": parity.mean},
         }
         if corpus:
-            body["ndcg"] = _compared(corpus, args.folder, made)
+            with activity("Comparing", quiet=args.json):
+                body["ndcg"] = _compared(corpus, args.folder, made)
     output.show(body, _lines, as_json=args.json)
     return 0
 
 
-def _compared(corpus: Corpus, source: Path, rounded: Path) -> Json:
+def _compared(corpus: Corpus, source: Path, rounded: Path) -> output.Json:
     """Measures the model in int8 beside float32.
 
     Raises:
@@ -97,7 +99,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
             raise StorageError(f"{out} cannot be written: {error.strerror}.") from error
 
 
-def _lines(body: Json) -> output.Lines:
+def _lines(body: output.Json) -> output.Lines:
     cosine = body["cosine"]
     yield f"{body['out']}: in {body['precision']}"
     yield (

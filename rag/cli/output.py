@@ -6,81 +6,47 @@ import json
 import os
 import re
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from rag.client.http import Json
-from rag.text.plain import plain
-from rag.types import REASONS
-
-Lines = Iterator[str]
-MAX_LISTED_DOCUMENTS = 20
-CLOSEST = 3
-_WIDTH = 88
-_STAGES = (
-    "rewrite",
-    "expand",
-    "embed",
-    "encode",
-    "search",
-    "fuse",
-    "fetch",
-    "rerank",
-    "widen",
-    "generate",
-    "cite",
-    "total",
+from rag.client import (
+    Answer,
+    Document,
+    Key,
+    KeyList,
+    NewKey,
+    Response,
+    SearchResult,
 )
 
+Json = dict[str, Any]
+Body = TypeVar("Body", Json, Answer, SearchResult, Document, Key, KeyList, NewKey)
+Lines = Iterator[str]
+MAX_LISTED_DOCUMENTS = 20
 
-def show(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
+
+def show(body: Body, lines: Callable[[Body], Lines], *, as_json: bool) -> None:
     """Prints a result, for programs or for people."""
     if as_json:
-        print(json.dumps(body, ensure_ascii=False, indent=2))  # noqa: T201
+        print(json.dumps(json_of(body), ensure_ascii=False, indent=2))  # noqa: T201
     else:
         for line in lines(body):
             print(line)  # noqa: T201
 
 
-def show_at_once(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
+def show_at_once(body: Body, lines: Callable[[Body], Lines], *, as_json: bool) -> None:
     """Prints one of several results as it comes, as JSON on a single line."""
-    texts = [json.dumps(body, ensure_ascii=False)] if as_json else lines(body)
+    texts = [json.dumps(json_of(body), ensure_ascii=False)] if as_json else lines(body)
     for line in texts:
         print(line, flush=True)  # noqa: T201
 
 
-def answer(body: Json) -> Lines:
-    """Yields the answer, the passage of each marker, and the time of each stage."""
-    if body["abstained"]:
-        sure = f"{body['reason']}, confidence {body['confidence']:.2f}"
-        yield f"No answer: {REASONS[body['reason']]} ({sure})."
-        if body["missing"]:
-            yield f"Not found: {', '.join(map(plain, body['missing']))}."
-        if body["hits"]:
-            yield ""
-            yield "Closest passages:"
-            for number, hit in enumerate(body["hits"][:CLOSEST], start=1):
-                yield from _passage(number, hit, hit["text"])
-    else:
-        yield from textwrap.wrap(plain(body["answer"]), _WIDTH)
-        yield ""
-        for citation in body["citations"]:
-            yield from _passage(citation["marker"], citation, citation["quote"])
-        for sentence in body["uncited"]:
-            yield from textwrap.wrap(f"Without a citation: {plain(sentence)}", _WIDTH)
-    yield from _footer(body)
-
-
-def hits(body: Json) -> Lines:
-    """Yields the passages, best first, with their rank in each leg."""
-    if not body["hits"]:
-        yield "Nothing found."
-    for number, hit in enumerate(body["hits"], start=1):
-        ranks = ", ".join(f"{leg} {rank}" for leg, rank in hit["ranks"].items())
-        yield from _passage(number, hit, hit["text"], note=f"{hit['score']:.4f} ({ranks})")
-    yield from _footer(body)
+def json_of(body: Response | Json) -> Json:
+    """Returns a result as JSON: a response has the fields that the server sent."""
+    if isinstance(body, Response):
+        return body.model_dump(mode="json", exclude_unset=True)
+    return body
 
 
 def ingested(body: Json) -> Lines:
@@ -106,7 +72,7 @@ def ingested(body: Json) -> Lines:
 def reindexed(body: Json) -> Lines:
     """Yields the size of the index that is searched from now on."""
     held = f"{_documents(body['documents'])}, {body['chunks']} chunks"
-    yield f"{_bold(body['collection'])}: {held} in {body['seconds']:.1f} s."
+    yield f"{bold(body['collection'])}: {held} in {body['seconds']:.1f} s."
     yield "The version before is kept: `rag reindex --rollback` goes back to it."
 
 
@@ -178,7 +144,7 @@ def status(body: Json) -> Lines:
         yield "Nothing is stored yet: `rag ingest PATH` begins."
         return
     for each in body["collections"]:
-        yield f"{_bold(each['name'])}: {_documents(each['documents'])}, {each['chunks']} chunks"
+        yield f"{bold(each['name'])}: {_documents(each['documents'])}, {each['chunks']} chunks"
         if each.get("outdated"):
             indexed = f"{_documents(each['outdated'])} indexed by an older version"
             yield f"  {indexed}: `rag reindex --collection {each['name']}` brings them up."
@@ -200,9 +166,9 @@ def status(body: Json) -> Lines:
         yield f"  … and {len(documents) - MAX_LISTED_DOCUMENTS} more (--json lists all)"
 
 
-def document(body: Json) -> Lines:
+def document(body: Document) -> Lines:
     """Yields one document, field by field."""
-    for key, value in body.items():
+    for key, value in json_of(body).items():
         if value not in (None, "", {}):
             text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
             yield f"{key + ':':<14}{text}"
@@ -269,17 +235,6 @@ def _toml_value(value: Any) -> str:
     return json.dumps(value)
 
 
-def _passage(number: int, source: Json, text: str, note: str = "") -> Lines:
-    headings = [h for h in source["headings"] if h != source["title"]]
-    page = f", page {source['page']}" if source["page"] else ""
-    where = " › ".join([source["title"] or source["uri"], *headings])
-    yield f"{_bold(f'[{number}]')} {where}{page}  {note}".rstrip()
-    folded = " ".join(plain(text).split())
-    for line in textwrap.wrap(f"“{folded}”", _WIDTH - 4):
-        yield f"    {line}"
-    yield f"    {_dim(f'''{source['uri']} characters {source['start']}–{source['end']}''')}"
-
-
 def evaluated(body: Json) -> Lines:
     """Yields the results of an evaluation run."""
     yield f"{body['run']}: {body['questions']:,} questions of {body['set']}."
@@ -344,24 +299,17 @@ def built(body: Json) -> Lines:
         yield f"Of {body['tried']:,} sentences were dropped: {dropped}."
 
 
-def _footer(body: Json) -> Lines:
-    for cause in body["degraded"]:
-        yield f"Degraded: {cause}"
-    timings = body["timings"]
-    stages = [s for s in _STAGES if s in timings]
-    yield ""
-    yield _dim("  ".join(f"{stage} {timings[stage]:.1f} ms" for stage in stages))
-
-
 def _documents(n: int) -> str:
     return f"{n} document" if n == 1 else f"{n} documents"
 
 
-def _bold(text: str) -> str:
+def bold(text: str) -> str:
+    """Returns text that stands out on a terminal."""
     return _styled(text, "1")
 
 
-def _dim(text: str) -> str:
+def dim(text: str) -> str:
+    """Returns text that stands back on a terminal."""
     return _styled(text, "2")
 
 

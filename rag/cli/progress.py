@@ -1,8 +1,9 @@
-"""Progress bars of long commands."""
+"""Progress of long commands, on standard error."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -32,3 +33,15 @@ def progress_bar(title: str, total: int | None, *, quiet: bool) -> Iterator[Prog
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
         bar.add_task(title, total=total)
         yield bar
+
+
+@contextlib.contextmanager
+def activity(title: str, *, quiet: bool) -> Iterator[None]:
+    """Shows on standard error, if that is a terminal, that work of unknown length goes on."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(title):
+        yield

@@ -4,42 +4,56 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any
+from typing import Literal
 
-from rag.cli import output
+from rag.cli import answer_lines, output
 from rag.cli.argument_text import text_of
-from rag.client.http import Client, Json
+from rag.cli.last_answer import remember
+from rag.client import AsyncClient, Filter
 from rag.errors import InputError
 
 _CONDITION = re.compile(r"([A-Za-z0-9_.-]+)\s*(>=|<=|=|>|<)\s*(.+)", re.DOTALL)
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
-_OPS = {"=": "eq", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
+_OPS: dict[str, Literal["gt", "gte", "lt", "lte"]] = {
+    ">": "gt",
+    ">=": "gte",
+    "<": "lt",
+    "<=": "lte",
+}
 
 
-async def query(args: argparse.Namespace, client: Client) -> int:
+async def query(args: argparse.Namespace, client: AsyncClient) -> int:
     """Answers a question."""
-    answer = await client.post("/v1/query", json=_question(args))
-    output.show(answer, output.answer, as_json=args.json)
+    answer = await client.ask(
+        _question(args), collection=args.collection, top_k=args.top_k, filters=filters(args)
+    )
+    output.show(answer, answer_lines.answer, as_json=args.json)
+    if not args.json:
+        remember(answer, args)
     return 0
 
 
-async def search(args: argparse.Namespace, client: Client) -> int:
+async def search(args: argparse.Namespace, client: AsyncClient) -> int:
     """Finds passages."""
-    found = await client.post("/v1/search", json=_question(args))
-    output.show(found, output.hits, as_json=args.json)
+    found = await client.search(
+        _question(args), collection=args.collection, top_k=args.top_k, filters=filters(args)
+    )
+    output.show(found, answer_lines.hits, as_json=args.json)
+    if not args.json:
+        remember(found, args)
     return 0
 
 
-def _question(args: argparse.Namespace) -> Json:
-    return {
-        "query": text_of(" ".join(args.question)),
-        "collection": args.collection,
-        "top_k": args.top_k,
-        "filters": [_filter(text_of(text)) for text in args.filter],
-    }
+def filters(args: argparse.Namespace) -> list[Filter]:
+    """Returns the conditions that `--filter` names."""
+    return [_filter(text_of(text)) for text in args.filter]
 
 
-def _filter(text: str) -> Json:
+def _question(args: argparse.Namespace) -> str:
+    return text_of(" ".join(args.question))
+
+
+def _filter(text: str) -> Filter:
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise InputError(f"--filter {text!r}: write FIELD=VALUE, or >=, >, <=, < instead of =.")
@@ -52,7 +66,7 @@ def _filter(text: str) -> Json:
     return {"field": field, "op": "in", "value": values}
 
 
-def _readings(word: str) -> list[Any]:
+def _readings(word: str) -> list[str | bool | float]:
     if word in ("true", "false"):
         return [word, word == "true"]
     return [word, float(word)] if _NUMBER.fullmatch(word) else [word]

@@ -12,7 +12,6 @@ from rag.cli import output
 from rag.cli.own_folder import own_folder, refuse_server
 from rag.cli.progress import progress_bar
 from rag.cli.scope import scope_of
-from rag.client.http import Json
 from rag.settings.tree import Settings
 
 
@@ -30,7 +29,7 @@ async def reindex(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-async def _reindex(args: argparse.Namespace, settings: Settings) -> Json:
+async def _reindex(args: argparse.Namespace, settings: Settings) -> output.Json:
     started = time.perf_counter()
     scope = scope_of(args)
     async with open_ingesting(settings) as opened:

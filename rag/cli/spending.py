@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from rag.cli import output
-from rag.client.http import Json, connect
+from rag.cli.connection import connect
 from rag.settings.tree import Settings
 from rag.text.plain import plain
 
@@ -20,14 +20,14 @@ async def usage(args: argparse.Namespace, settings: Settings) -> int:
     if args.url:
         async with connect(args.url) as client:
             since = args.since and args.since.isoformat(timespec="seconds")
-            body = await client.get("/v1/usage", by=args.by, since=since)
+            body = output.json_of(await client.get_usage(by=args.by, since=since))
     else:
         body = await _of_host(args, settings)
     output.show(body | {"by": args.by}, _table, as_json=args.json)
     return 0
 
 
-async def _of_host(args: argparse.Namespace, settings: Settings) -> Json:
+async def _of_host(args: argparse.Namespace, settings: Settings) -> output.Json:
     from rag.build.storage import open_beside
     from rag.cli.scope import caller
     from rag.gateway.reports import period_of, report
@@ -60,7 +60,7 @@ def groups(text: str) -> list[str]:
     return names
 
 
-def _table(body: Json) -> output.Lines:
+def _table(body: output.Json) -> output.Lines:
     yield f"From {body['since']} to {body['until']}:"
     yield ""
     if body["total"] is None:
@@ -76,11 +76,11 @@ def _table(body: Json) -> output.Lines:
         yield f"Unusual: {each['cost']:.4f} at {each['started_at']}, trace {each['trace_id']}."
 
 
-def _row(found: Json, by: Sequence[str]) -> list[str]:
+def _row(found: output.Json, by: Sequence[str]) -> list[str]:
     return [*(plain(str(found[name])) or "–" for name in by), *_numbers(found)]
 
 
-def _numbers(found: Json) -> list[str]:
+def _numbers(found: output.Json) -> list[str]:
     return [f"{found[name]:,.4f}" if name == "cost" else f"{found[name]:,}" for name in _NUMBERS]
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from ingest.sources.exclusion import NOTHING, Exclusion
 from ingest.sources.files import file_uri, path_of, walk
+from rag.cli.connection import PAGE
 from rag.cli.ingest_target import Destination, Named
-from rag.client.http import Client, Json, all_documents, document_path
+from rag.cli.output import Json
+from rag.cli.progress import progress_bar
+from rag.client import AsyncClient, Document, errors
 from rag.errors import InputError
 
 
@@ -72,25 +75,29 @@ async def remove_gone(
     gone: dict[str, None] = {}
     for path in paths:
         for document in await _listed(client, collection, path):
-            file = path_of(document["uri"])
+            file = path_of(document.uri)
             is_left_out = file != path and exclude.leaves_out(file.relative_to(path))
-            if document["uri"] not in keep and (is_left_out or _is_gone(file)):
-                gone[document["id"]] = None
-    for id_ in gone:
-        await _delete(client, collection, id_)
+            if document.uri not in keep and (is_left_out or _is_gone(file)):
+                gone[document.id] = None
+    if gone:
+        with progress_bar("Removing", len(gone), quiet=destination.quiet) as bar:
+            for id_ in gone:
+                await _delete(client, collection, id_)
+                bar.advance(bar.task_ids[0])
     return len(gone)
 
 
-async def _listed(client: Client, collection: str, path: Path) -> list[Json]:
+async def _listed(client: AsyncClient, collection: str, path: Path) -> list[Document]:
     uri = file_uri(path)
     below = uri.rstrip("/") + "/"
+    found = client.all_documents(collection=collection, uri_prefix=uri, limit=PAGE)
     try:
         return [
             each
-            async for each in all_documents(client, collection, uri_prefix=uri)
-            if each["uri"] == uri or each["uri"].startswith(below)  # /a/docs is not below /a/doc
+            async for each in found
+            if each.uri == uri or each.uri.startswith(below)  # /a/docs is not below /a/doc
         ]
-    except InputError as error:
+    except errors.NotFoundError as error:
         if error.code == "unknown_collection":  # nothing was ever ingested
             return []
         raise
@@ -109,10 +116,10 @@ def _is_gone(path: Path) -> bool:
         ) from error
 
 
-async def _delete(client: Client, collection: str, id_: str) -> None:
+async def _delete(client: AsyncClient, collection: str, id_: str) -> None:
     try:
-        await client.delete(document_path(id_), collection=collection)
-    except InputError as error:
+        await client.delete_document(id_, collection=collection)
+    except errors.NotFoundError as error:
         if error.code != "unknown_document":  # somebody else deleted it first
             raise
 

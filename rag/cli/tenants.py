@@ -12,6 +12,7 @@ from rag.build.ingest import open_ingesting
 from rag.build.storage import open_beside
 from rag.cli import output
 from rag.cli.operator import command_row
+from rag.cli.progress import activity
 from rag.errors import InputError, NotFoundError
 from rag.process.private_folder import ORIGINALS, SPOOL
 from rag.records import SERVICE, TenantRecord
@@ -50,7 +51,8 @@ async def _export(args: argparse.Namespace, settings: Settings) -> int:
         # First: the export has this row, too.
         await catalog.audit.write([command_row(args.tenant, "tenant.export", args.tenant)])
         export = TenantExport(catalog, spool, originals, args.tenant)
-        manifest = await export.write(args.to)
+        with activity("Exporting", quiet=args.json):
+            manifest = await export.write(args.to)
     rows = sum(table["rows"] for table in manifest["tables"].values())
     made = {
         "file": str(args.to),
@@ -77,11 +79,12 @@ async def _delete(args: argparse.Namespace, settings: Settings) -> int:
                 spool=opened.spool,
                 originals=opened.originals,
             )
-            await deletion.delete(
-                args.tenant,
-                begun=command_row(args.tenant, "tenant.delete", args.tenant),
-                done=command_row(SERVICE, "tenant.delete", args.tenant),
-            )
+            with activity("Deleting", quiet=args.json):
+                await deletion.delete(
+                    args.tenant,
+                    begun=command_row(args.tenant, "tenant.delete", args.tenant),
+                    done=command_row(SERVICE, "tenant.delete", args.tenant),
+                )
     had = asdict(known) if known else {"name": args.tenant}
     output.show({"deleted": known is not None, "had": had}, _deleted, as_json=args.json)
     return 0

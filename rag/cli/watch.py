@@ -17,9 +17,9 @@ from watchfiles import Change, awatch
 from ingest.sources.exclusion import Exclusion
 from ingest.sources.files import file_uri, is_document, path_of, walk
 from rag.cli import output
+from rag.cli.connection import own_errors
 from rag.cli.ingest_target import Destination, Named, opened
 from rag.cli.sync import folders_of, remove_gone, summed, sync
-from rag.client.http import Json
 from rag.errors import InputError, StorageError, UpstreamError
 from rag.privacy.redaction import words
 from rag.settings.tree import Settings
@@ -91,7 +91,8 @@ class _Watcher:
             for folder in self._folders:
                 _check_is_there(folder)
             try:
-                return await self._update(destination, changes)
+                with own_errors():
+                    return await self._update(destination, changes)
             except (UpstreamError, StorageError) as error:
                 _print_error(f"{error.in_full()} It is tried again.")
                 await asyncio.sleep(RETRY_SECONDS)
@@ -125,7 +126,7 @@ class _Watcher:
                     return None if left_out else folder / inside
         return None
 
-    def _print(self, summary: Json, started: float) -> None:
+    def _print(self, summary: output.Json, started: float) -> None:
         self._failed |= {failure["uri"] for failure in summary["failures"]}
         summary["seconds"] = round(time.perf_counter() - started, 3)
         output.show_at_once(summary, output.ingested, as_json=self._as_json)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from rag.client.http import document_path
+from rag.client.documents import document_path
 from rag.mcp.rest import RefusedError
 from rag.settings.tree import COLLECTION
 from rag.text.validation_errors import shortened

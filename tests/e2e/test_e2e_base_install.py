@@ -32,6 +32,7 @@ def test_it_ingests_and_answers_without_the_packages_of_extras(tmp_path: Path) -
     note.write_text("# Lines\n\nA line of code may have 79 characters.\n")
     path = os.pathsep.join(filter(None, (str(hidden), os.environ.get("PYTHONPATH"))))
     env = {**os.environ, "PYTHONPATH": path, "RAG_DATA_DIR": str(tmp_path / "data")}
+    env["XDG_STATE_HOME"] = str(tmp_path / "state")
     ingested = rag("ingest", str(note), env=env)
     assert ingested.returncode == 0, ingested.stderr
     answered = rag("query", "How many characters may a line of code have?", env=env)

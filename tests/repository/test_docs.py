@@ -57,7 +57,16 @@ def test_the_map_in_contributing_names_every_folder() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     named = set(re.findall(r"^\| `([\w/]+)/` \|", text, re.MULTILINE))
     packages = ("rag", "ingest", "retrieval", "generation", "eval", "workers")
-    others = ("benchmarks", "deploy", "docs", "examples", "findings", "profiles", "tests")
+    others = (
+        "benchmarks",
+        "clients",
+        "deploy",
+        "docs",
+        "examples",
+        "findings",
+        "profiles",
+        "tests",
+    )
     inner = {
         folder.relative_to(ROOT).as_posix()
         for package in packages

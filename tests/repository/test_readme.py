@@ -30,6 +30,7 @@ def test_the_readme_s_shell_blocks_run(tmp_path: Path) -> None:
     env = os.environ | {
         "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}",
         "RAG_DATA_DIR": str(tmp_path / "data"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
         "RAG_SERVER__PORT": str(port),
     }
     script = f"set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}"

@@ -12,7 +12,6 @@ from rag.cli import output
 from rag.cli.own_folder import own_folder
 from rag.cli.progress import progress_bar
 from rag.cli.scope import scope_of
-from rag.client.http import Json
 from rag.settings.tree import Settings
 
 
@@ -41,7 +40,7 @@ async def claims(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _lines(body: Json) -> Iterator[str]:
+def _lines(body: output.Json) -> Iterator[str]:
     """Yields, for each kind of claim, the number, and the share that was judged wrongly."""
     for supported, title in ((True, "supported: removed"), (False, "unsupported: shown")):
         yield f"{title:<28} {'claims':>6} {'wrong':>6}   share   95 % interval"

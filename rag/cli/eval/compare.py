@@ -10,6 +10,7 @@ from eval.compare import comparison, gate, gate_text, report, report_html, text
 from eval.compare.gate_rules import read_rules
 from eval.runs.run_folder import read_run
 from rag.cli import output
+from rag.cli.progress import activity
 from rag.errors import StorageError
 
 
@@ -25,8 +26,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    runs = [read_run(folder) for folder in (args.baseline, *args.candidates)]
-    found = comparison.compare(runs, measure=args.measure)
+    with activity("Comparing", quiet=args.json):
+        runs = [read_run(folder) for folder in (args.baseline, *args.candidates)]
+        found = comparison.compare(runs, measure=args.measure)
     body = {"comparisons": [comparison.to_json(each) for each in found]}
     output.show(body, lambda _: _joined(map(text.to_text, found)), as_json=args.json)
     _write_markdown(args, _joined(map(text.to_markdown, found)))
@@ -34,8 +36,9 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    examined = report.examine([read_run(folder) for folder in args.runs])
-    _write(args.out, report_html.to_html(examined))
+    with activity("Comparing", quiet=args.json):
+        examined = report.examine([read_run(folder) for folder in args.runs])
+        _write(args.out, report_html.to_html(examined))
     body = report.to_json(examined) | {"file": str(args.out)}
     text = _joined((report.to_text(examined), [f"The page is {args.out}."]))
     output.show(body, lambda _: text, as_json=args.json)
@@ -45,7 +48,8 @@ def _report(args: argparse.Namespace) -> int:
 
 def _gate(args: argparse.Namespace) -> int:
     rules = read_rules(args.rules)
-    verdict = gate.gate(read_run(args.run), read_run(args.baseline), rules)
+    with activity("Comparing", quiet=args.json):
+        verdict = gate.gate(read_run(args.run), read_run(args.baseline), rules)
     output.show(gate.to_json(verdict), lambda _: gate_text.to_text(verdict), as_json=args.json)
     _write_markdown(args, gate_text.to_markdown(verdict))
     return int(bool(verdict.failures))

@@ -14,6 +14,7 @@ from eval.online.live_dataset import collect
 from rag.build.storage import open_answers
 from rag.catalog.answers import Answers
 from rag.cli import output
+from rag.cli.progress import activity
 from rag.cli.scope import scope_of
 from rag.errors import InputError, StorageError
 from rag.settings.tree import Settings
@@ -44,8 +45,9 @@ async def _collect(
     args: argparse.Namespace, settings: Settings, scope: Scope, answers: Answers
 ) -> int:
     now = time.time()
-    given = await answers.given(scope, now - args.since, now)
-    cases = collect(given, low=settings.online.low, sample=args.sample)
+    with activity("Reading", quiet=args.json):
+        given = await answers.given(scope, now - args.since, now)
+        cases = collect(given, low=settings.online.low, sample=args.sample)
     try:
         with args.out.open("x", encoding="utf-8") as file:
             file.writelines(f"{json.dumps(case, ensure_ascii=False)}\n" for case in cases)
@@ -69,9 +71,10 @@ async def _collect(
 async def _drift(args: argparse.Namespace, scope: Scope, answers: Answers) -> int:
     now = time.time()
     begins = now - args.current
-    reference = await answers.signals(scope, begins - args.reference, begins)
-    current = await answers.signals(scope, begins, now)
-    report = await asyncio.to_thread(compare, reference, current)
+    with activity("Comparing", quiet=args.json):
+        reference = await answers.signals(scope, begins - args.reference, begins)
+        current = await answers.signals(scope, begins, now)
+        report = await asyncio.to_thread(compare, reference, current)
     ids = [current[place].id for place in report.unlike]
     unlike = [
         await answers.question(scope.tenant, id_) or "(its words are not kept)" for id_ in ids

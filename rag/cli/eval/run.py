@@ -18,9 +18,8 @@ from eval.offline.summary import summarize
 from eval.runs.run_folder import Outcome, RunFolder, is_finished
 from rag.build.queue_backends import queue_backend
 from rag.cli import output
-from rag.cli.progress import progress_bar
+from rag.cli.progress import activity, progress_bar
 from rag.cli.scope import caller
-from rag.client.http import Json
 from rag.errors import InputError
 from rag.feedback.observer import Traces
 from rag.settings.tree import Settings
@@ -49,7 +48,8 @@ def _cache(args: argparse.Namespace, settings: Settings) -> Path:
 
 
 async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan:
-    corpus = await asyncio.to_thread(load_set, name, settings.traces)
+    with activity(f"Loading {name}", quiet=args.json):
+        corpus = await asyncio.to_thread(load_set, name, settings.traces)
     return Plan(
         corpus=corpus.sample(args.sample) if args.sample else corpus,
         settings=settings_for(settings, _cache(args, settings), args.collection),
@@ -63,7 +63,7 @@ async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan
     )
 
 
-async def _run(plan: Plan, out: Path, settings: Settings, args: argparse.Namespace) -> Json:
+async def _run(plan: Plan, out: Path, settings: Settings, args: argparse.Namespace) -> output.Json:
     """Runs one set into its folder.
 
     1. ingest  2. ask the remaining questions  3. summarize

@@ -22,7 +22,7 @@ from eval.runs.run_folder import Outcome
 from eval.runs.tables import EXPENSES, NEUTRAL
 from rag.cli import output
 from rag.cli.eval.trials import Encoder, Trials
-from rag.cli.progress import progress_bar
+from rag.cli.progress import activity, progress_bar
 from rag.errors import InputError, StorageError
 from rag.settings.tree import Settings
 
@@ -56,7 +56,8 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         )
         tried = await _search(trials, space, train, _as_it_is(space, settings), args)  # 1.
         chosen = best(tried)
-        difference = await _judge(trials, held_out, tried[0].settings, chosen.settings)  # 2.
+        with activity("Comparing", quiet=args.json):
+            difference = await _judge(trials, held_out, tried[0].settings, chosen.settings)  # 2.
     kept = chosen if difference.mean > 0 else tried[0]
     body = {
         "file": str(args.out),

@@ -19,10 +19,11 @@ from rag.cli import output
 from rag.cli.delete import delete
 from rag.cli.in_process import client_of
 from rag.cli.ingest_target import _Server
+from rag.cli.output import Json
 from rag.cli.status import status
 from rag.cli.sync import sync
-from rag.client.http import Client, Json, all_documents, document_path
-from rag.errors import InputError, NotFoundError
+from rag.client import AsyncClient, File, NewDocument, errors
+from rag.errors import NotFoundError
 from rag.settings.ingest import ReaderSettings
 from rag.settings.tree import Settings
 from rag.types import Principal
@@ -40,7 +41,7 @@ def name() -> str:
 @pytest.fixture(scope="module")
 async def client(
     tmp_path_factory: pytest.TempPathFactory, embedder: BertEmbedder
-) -> AsyncIterator[Client]:
+) -> AsyncIterator[AsyncClient]:
     """A client of the API over a data folder of the module, whose queue works."""
     settings = Settings(
         data_dir=tmp_path_factory.mktemp("identity"),
@@ -53,22 +54,20 @@ async def client(
             yield made
 
 
-async def sent(client: Client, name: str, *files: tuple[str, str], **form: Any) -> Json:
-    return await client.post(
-        "/v1/documents",
-        files=[("files", (file, text.encode())) for file, text in files],
-        data={"collection": name, **form},
-    )
+async def sent(
+    client: AsyncClient, name: str, *files: tuple[str, str], uri: str | None = None
+) -> list[str]:
+    """Sends files; returns the notices."""
+    made = [File(name=file, content=text.encode(), uri=uri) for file, text in files]
+    return (await client.upload_files(made, collection=name)).notices
 
 
-async def stored(client: Client, name: str) -> dict[str, str]:
+async def stored(client: AsyncClient, name: str) -> dict[str, str]:
     """Returns the text of each document by its uri."""
     found = {}
-    async for each in all_documents(client, name):
-        path = f"{document_path(each['id'])}/content"
-        found[each["uri"]] = (
-            await client.http.get(path, params={"as": "text", "collection": name})
-        ).text
+    async for each in client.all_documents(collection=name):
+        content = await client.get_content(each.id, collection=name, as_="text")
+        found[each.uri] = content.text
     return found
 
 
@@ -85,10 +84,10 @@ def arguments(**given: Any) -> argparse.Namespace:
 
 
 async def test_files_of_one_name_in_two_folders_are_two_documents(
-    client: Client, name: str
+    client: AsyncClient, name: str
 ) -> None:
     for file in ("a/readme.txt", "b/readme.txt", "c\\readme.txt", "/d/../d/readme.txt"):
-        assert (await sent(client, name, (file, f"From {file}.")))["notices"] == []
+        assert await sent(client, name, (file, f"From {file}.")) == []
     assert await stored(client, name) == {
         "upload:a/readme.txt": "From a/readme.txt.",
         "upload:b/readme.txt": "From b/readme.txt.",
@@ -99,48 +98,50 @@ async def test_files_of_one_name_in_two_folders_are_two_documents(
 
 @pytest.mark.parametrize("file", ["readme.txt", "Prüfbericht 7.md", "50% off.txt"])
 async def test_another_content_under_a_bare_name_replaces_with_a_notice(
-    client: Client, name: str, file: str
+    client: AsyncClient, name: str, file: str
 ) -> None:
-    assert (await sent(client, name, (file, "One.")))["notices"] == []
-    assert (await sent(client, name, (file, "One.")))["notices"] == []
-    [notice] = (await sent(client, name, (file, "Two.")))["notices"]
+    assert await sent(client, name, (file, "One.")) == []
+    assert await sent(client, name, (file, "One.")) == []
+    [notice] = await sent(client, name, (file, "Two."))
     assert f"upload:{file} was sent before, with other content, and is replaced" in notice
     assert "`uri`" in notice
     assert await stored(client, name) == {f"upload:{file}": "Two."}
 
 
-async def test_a_name_that_still_waits_has_a_notice_too(client: Client, name: str) -> None:
+async def test_a_name_that_still_waits_has_a_notice_too(client: AsyncClient, name: str) -> None:
     drains, client.http.event_hooks["response"] = client.http.event_hooks["response"], []
-    assert (await sent(client, name, ("readme.txt", "One.")))["notices"] == []
-    [notice] = (await sent(client, name, ("readme.txt", "Two.")))["notices"]
+    assert await sent(client, name, ("readme.txt", "One.")) == []
+    [notice] = await sent(client, name, ("readme.txt", "Two."))
     assert "is not read yet, and is replaced if its content differs" in notice
     client.http.event_hooks["response"] = drains
 
 
 async def test_with_uris_they_are_two_documents_and_a_change_is_no_news(
-    client: Client, name: str
+    client: AsyncClient, name: str
 ) -> None:
     for uri, text in (("x:a", "One."), ("x:b", "Two."), ("x:a", "Three.")):
-        assert (await sent(client, name, ("readme.txt", text), uri=uri))["notices"] == []
+        assert await sent(client, name, ("readme.txt", text), uri=uri) == []
     assert await stored(client, name) == {"x:a": "Three.", "x:b": "Two."}
 
 
 async def test_one_name_twice_in_a_request_is_refused_with_a_way_out(
-    client: Client, name: str
+    client: AsyncClient, name: str
 ) -> None:
-    with pytest.raises(InputError, match=r"Sent twice in one request: upload:readme\.txt.*`uri`"):
+    with pytest.raises(
+        errors.InputError, match=r"Sent twice in one request: upload:readme\.txt.*`uri`"
+    ):
         await sent(client, name, ("readme.txt", "One."), ("readme.txt", "Two."))
 
 
 @pytest.mark.parametrize("odd", ["\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\u2028"])
 async def test_a_name_with_a_control_character_is_refused(
-    client: Client, name: str, odd: str
+    client: AsyncClient, name: str, odd: str
 ) -> None:
     for field in ("id", "uri"):
-        body = {"documents": [{field: f"a{odd}b", "text": "x"}]}
-        with pytest.raises(InputError, match=f"documents.0.{field}.*control character"):
-            await client.post("/v1/documents", json=body)
-    with pytest.raises(InputError, match="control character"):
+        body: NewDocument = {"text": "x", field: f"a{odd}b"}  # type: ignore[misc]
+        with pytest.raises(errors.InputError, match=f"documents.0.{field}.*control character"):
+            await client.submit_documents([body])
+    with pytest.raises(errors.InputError, match="control character"):
         await sent(client, name, ("a.txt", "x"), uri=f"a{odd}b")
 
 
@@ -162,25 +163,25 @@ IDS = (
 
 
 async def test_documents_of_any_id_are_shown_and_deleted_and_no_other(
-    client: Client, name: str, capsys: pytest.CaptureFixture[str]
+    client: AsyncClient, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    documents = [{"id": id_, "text": f"I am {id_}."} for id_ in IDS]
-    await client.post("/v1/documents", json={"collection": name, "documents": documents})
+    documents: list[NewDocument] = [{"id": id_, "text": f"I am {id_}."} for id_ in IDS]
+    await client.submit_documents(documents, collection=name)
     for gone, id_ in enumerate(IDS, start=1):
         await status(arguments(collection=name, document=id_), client)
         assert json.loads(capsys.readouterr().out)["id"] == id_
         await delete(arguments(collection=name, documents=[id_]), client)
         assert json.loads(capsys.readouterr().out) == {"deleted": [id_]}
-        left = [each["id"] async for each in all_documents(client, name)]
+        left = [each.id async for each in client.all_documents(collection=name)]
         assert sorted(left) == sorted(IDS[gone:])
-    assert await client.get("/v1/collections")  # `..` would have reached it
+    assert (await client.list_collections()).collections  # `..` would have reached it
 
 
-async def test_an_id_reaches_no_route_below_another_document(client: Client, name: str) -> None:
-    await client.post(
-        "/v1/documents", json={"collection": name, "documents": [{"id": "x", "text": "I am x."}]}
-    )
-    assert (await client.get(f"{document_path('x')}/chunks", collection=name))["chunks"]
+async def test_an_id_reaches_no_route_below_another_document(
+    client: AsyncClient, name: str
+) -> None:
+    await client.submit_documents([{"id": "x", "text": "I am x."}], collection=name)
+    assert (await client.list_chunks("x", collection=name)).chunks
     for id_ in ("x/chunks", "x/content", "../documents/x", "../collections", "x/../x"):
         with pytest.raises(NotFoundError, match="There is no document"):
             await status(arguments(collection=name, document=id_), client)
@@ -206,7 +207,7 @@ class TestFolders:
         return tmp_path / "in"
 
     async def test_a_scan_is_skipped_and_what_is_excluded_leaves(
-        self, client: Client, name: str, folder: Path
+        self, client: AsyncClient, name: str, folder: Path
     ) -> None:
         server = _Server(client, name, max_bytes=1 << 20, quiet=True)
 
@@ -218,10 +219,11 @@ class TestFolders:
             assert summary["outcomes"] == outcomes
             assert (summary["counts"]["failed"], summary["failures"]) == (0, [])
             assert "1 skipped" in "".join(output.ingested(summary))
-        listed = {Path(each["uri"]).name: each async for each in all_documents(client, name)}
-        assert listed["scan.pdf"]["state"] == "skipped"
-        assert "tesseract" in listed["scan.pdf"]["error"]
+        documents = client.all_documents(collection=name)
+        listed = {Path(each.uri).name: each async for each in documents}
+        assert listed["scan.pdf"].state == "skipped"
+        assert "tesseract" in (listed["scan.pdf"].error or "")
         assert (await synced())["outcomes"]["stored"] == 1
         assert (await synced("b/dra*", "*.csv.*", "scan.pdf"))["removed"] == 3
-        left = [Path(each["uri"]).name async for each in all_documents(client, name)]
+        left = [Path(each.uri).name async for each in client.all_documents(collection=name)]
         assert sorted(left) == ["readme.txt", "readme.txt", "x..y.md"]
