@@ -1,4 +1,4 @@
-"""A real Chromium that opens the page: the npm package @sparticuz/chromium, driven by Playwright."""
+"""A real Chromium that opens the page: the npm package @sparticuz/chromium, by Playwright."""
 
 from __future__ import annotations
 
@@ -65,7 +65,11 @@ class Tab:
             self.page.evaluate(AXE.read_text())
         options: dict[str, Any] = {"runOnly": _RULES, "resultTypes": ["violations"]}
         found = self.page.evaluate("options => axe.run(document, options)", options)
-        return [f"{each['id']}: {node['html']}" for each in found["violations"] for node in each["nodes"]]
+        return [
+            f"{each['id']}: {node['html']}"
+            for each in found["violations"]
+            for node in each["nodes"]
+        ]
 
 
 @contextlib.contextmanager

@@ -37,7 +37,9 @@ class AppTransport(httpx.AsyncBaseTransport):
         except asyncio.CancelledError:
             call.hang_up()
             raise
-        return httpx.Response(head["status"], headers=head.get("headers", []), stream=_Body(call, task))
+        return httpx.Response(
+            head["status"], headers=head.get("headers", []), stream=_Body(call, task)
+        )
 
     async def _run(self, call: _Call, scope: Scope) -> None:
         try:

@@ -45,14 +45,8 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await ingest(args, settings)
     if args.command in ("reindex", "index"):
         return await _run_in_process(args, settings)
-    if args.command == "mcp":
-        from rag.cli.mcp import mcp
-
-        return await mcp(args, settings)
-    if args.command == "usage":
-        from rag.cli.spending import usage
-
-        return await usage(args, settings)
+    if args.command in ("mcp", "usage"):
+        return await _run_where_told(args, settings)
     command, opening = COMMANDS[args.command]
     async with client_for(args.url, settings, opening, asking) as client:
         return await command(args, client)
@@ -66,6 +60,17 @@ def check_collection(args: argparse.Namespace) -> None:
     """
     if not re.fullmatch(COLLECTION, getattr(args, "collection", "default")):
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
+
+
+async def _run_where_told(args: argparse.Namespace, settings: Settings) -> int:
+    """Runs a command that looks for its server, or opens what it needs, by itself."""
+    if args.command == "mcp":
+        from rag.cli.mcp import mcp
+
+        return await mcp(args, settings)
+    from rag.cli.spending import usage
+
+    return await usage(args, settings)
 
 
 async def _run_in_process(args: argparse.Namespace, settings: Settings) -> int:

@@ -6,9 +6,9 @@ import argparse
 import contextlib
 from collections.abc import AsyncIterator
 
+from rag.cli.connection import connect
 from rag.cli.scope import caller
 from rag.client import AsyncClient
-from rag.cli.connection import connect
 from rag.mcp.rest import Rest
 from rag.process.extras import needing
 from rag.process.imports import importing

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from .call import Call, read_as, segment
-from .responses import Job
+from .responses import Job, JobPage
+
+State = Literal["pending", "running", "succeeded", "failed", "cancelled", "skipped", "partial"]
+
+
+def list_jobs(
+    *, state: State | None = None, limit: int | None = None, cursor: str | None = None
+) -> Call[JobPage]:
+    """Lists jobs, newest first, each with its first three failures.
+
+    With `state`, a page may be empty although others follow: as long as there is a `next_cursor`.
+    """
+    params = {"state": state, "limit": limit, "cursor": cursor}
+    return Call(method="GET", path="/v1/jobs", params=params, read=read_as(JobPage))
 
 
 def get_job(job_id: str) -> Call[Job]:

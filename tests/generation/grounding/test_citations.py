@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Route, expect
 
 from tests.browser import needs_chromium, tab
 from tests.model_server import ModelServer, chunk, goes_on, model_server, quotes, sends
+from tests.page import documents
 from tests.servers import Server, serving, submit
-from tests.web import documents
 
 pytestmark = needs_chromium
 QUESTION = "Where are lithium batteries stored?"
@@ -107,9 +107,7 @@ def test_a_pdf_that_cannot_be_drawn_is_shown_as_text(
         expect(dialog).to_contain_text("Lithium batteries")
 
 
-def test_an_answer_of_five_megabytes_leaves_the_tab_alive(
-    server: Server, browser: Browser
-) -> None:
+def test_an_answer_of_five_megabytes_leaves_the_tab_alive(server: Server, browser: Browser) -> None:
     # No model writes one within the server's limits: the response stands in for the server's.
     with server.client() as http:
         answer = http.post("/v1/query", json={"query": QUESTION}).json()

@@ -44,5 +44,7 @@ def write(folder: Path) -> list[Path]:
     texts = {"handbook.md": HANDBOOK, "faq.html": FAQ, "notes.txt": NOTES}
     for name, text in texts.items():
         (folder / name).write_text(text)
-    (folder / "fire.pdf").write_bytes(pdf(lines(72, 700, "Stairs are kept free."), lines(72, 700, FIRE)))
+    (folder / "fire.pdf").write_bytes(
+        pdf(lines(72, 700, "Stairs are kept free."), lines(72, 700, FIRE))
+    )
     return [folder / name for name in (*texts, "fire.pdf")]

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser import NARROW, Tab, needs_chromium, tab
+from tests.page import documents
 from tests.servers import Server, serving
-from tests.web import documents
 
 pytestmark = needs_chromium
 

@@ -24,8 +24,12 @@ def test_the_sources_build_the_committed_page(tmp_path: Path) -> None:
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     committed = ROOT / "rag" / "web" / "static"
-    names = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file())
-    kept = sorted(str(file.relative_to(committed)) for file in committed.rglob("*") if file.is_file())
+    names = sorted(
+        str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()
+    )
+    kept = sorted(
+        str(file.relative_to(committed)) for file in committed.rglob("*") if file.is_file()
+    )
     assert names == kept
     _, differing, missing = filecmp.cmpfiles(tmp_path, committed, names, shallow=False)
     assert (differing, missing) == ([], []), "run `make page`, and commit what it builds"
