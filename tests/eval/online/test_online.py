@@ -378,21 +378,21 @@ async def test_a_judge_is_asked_for_json_by_a_schema_unless_its_server_refuses(
     refused: Script = refuses(400, "response_format is not supported")
 
     def takes_no_schema(handler: BaseHTTPRequestHandler) -> None:
-        asked = server.requests[-1]
+        asked = stern.requests[-1]
         (refused if "response_format" in asked else says(JUDGED))(handler)
 
-    with model_server(says(JUDGED)) as server:
+    with model_server(says(JUDGED)) as stern:
         chat = OpenAIModel(
-            base_url=server.base_url, api_key=None, model="tiny", context_tokens=4096, seconds=60
+            base_url=stern.base_url, api_key=None, model="tiny", context_tokens=4096, seconds=60
         )
         judge = AnswerJudge(chat)
         assert (await judge.judge(QUESTION, FACT, [make_chunk(FACT)])).scores
-        asked = server.requests[-1]["response_format"]["json_schema"]["schema"]
+        asked = stern.requests[-1]["response_format"]["json_schema"]["schema"]
         assert asked["required"] == ["reason", "groundedness", "relevance"]
-        server.script = takes_no_schema
+        stern.script = takes_no_schema
         for _ in range(2):
             assert (await judge.judge(QUESTION, FACT, [make_chunk(FACT)])).scores
-        with_schema = ["response_format" in each for each in server.requests]
+        with_schema = ["response_format" in each for each in stern.requests]
         assert with_schema == [True, True, False, False]
         await chat.close()
     assert caplog.text.count("takes no JSON schema") == 1
