@@ -123,7 +123,7 @@ class Stream(_Bound[P]):
 class Endpoints:
     """All endpoints of Plumbline's own API, by the names of `/openapi.json`.
 
-    `ask` is `query` there, and `stream` the same as events. `upload_files` is `submit_documents`,
+    `ask` is `query` there, and `stream` the same as events. `upload_files` is `submit_documents`.
     A listing over all pages, as `all_documents`, is the endpoint `list_documents`.
     """
 

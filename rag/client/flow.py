@@ -53,7 +53,7 @@ class Pause:
 
 
 Outcome = httpx.Response | httpx.RequestError | None
-"""What a step comes to: a response, the reason why there is none, or nothing after a pause."""
+"""The outcome of a step: a response, the reason why there is none, or None after a pause."""
 Flow = Generator[Send | Pause, Any, T]
 
 

@@ -12,8 +12,8 @@ import { Loading, Nothing } from "./Loading";
 const CHOICES = {
   every: {},
   onlyBad: { rating: "down" },
-  onlyAbstained: { abstained: "true" },
-  onlyLow: { low: "true" },
+  onlyAbstained: { abstained: true },
+  onlyLow: { low: true },
 } as const;
 type Choice = keyof typeof CHOICES;
 

@@ -38,7 +38,7 @@ export async function send(collection: string, files: readonly File[]): Promise<
 }
 
 /** Sends a batch once more, after a failure or a sign-in. */
-export async function transfer(id: string): Promise<void> {
+async function transfer(id: string): Promise<void> {
   const batch = batches.value.find((each) => each.id === id);
   if (!batch) return;
   change(id, { error: null });

@@ -15,10 +15,8 @@ export const de: Words = {
   delete: "Löschen",
   retry: "Noch einmal",
   loading: "Wird geladen …",
-  more: "Mehr",
   next: "Weiter",
   previous: "Zurück",
-  none: "keine",
   copy: "Kopieren",
   copied: "Kopiert",
   failed: "Das ist gescheitert",
@@ -71,7 +69,6 @@ export const de: Words = {
     milliseconds: (ms) => `${ms} ms`,
     degraded: "Ausgelassen oder unterwegs gescheitert",
     confidence: (share) => `Vertrauen in die Belege: ${share}`,
-    none: "Keine Textstelle gefunden.",
   },
   abstained: {
     title: "Keine Antwort",
@@ -138,7 +135,6 @@ export const de: Words = {
     into: "Sie kommen in die Sammlung",
     newCollection: "Name der Sammlung",
     uploading: (share) => `Wird gesendet … ${share}`,
-    rejected: "Diese Dateien wurden nicht angenommen",
     job: (done, total) => `${done} von ${total} Dokumenten`,
     states: {
       pending: "wartet",
@@ -154,7 +150,7 @@ export const de: Words = {
       stored: "gespeichert",
       unchanged: "unverändert",
       duplicate: "doppelt",
-      empty: "leer",
+      skipped: "ausgelassen",
     },
     eta: (time) => `noch etwa ${time}`,
     failures: "Gescheiterte Dokumente",
@@ -168,13 +164,10 @@ export const de: Words = {
     name: "Dokument",
     chunks: "Abschnitte",
     changed: "Geändert",
-    error: "Grund",
     empty: "Hier sind keine Dokumente.",
     deleteQuestion: (title) => `„${title}“ mit allen Abschnitten löschen?`,
     deleted: (title) => `„${title}“ ist gelöscht.`,
-    open: "Öffnen",
     actions: "Aktionen",
-    from: (first, last) => `${first} bis ${last}`,
   },
   administration: {
     parts: {
@@ -251,7 +244,6 @@ export const de: Words = {
     trace: "Trace",
     comment: "Kommentar",
     correction: "Berichtigung",
-    open: "Einzelheiten",
   },
   runs: {
     name: "Lauf",

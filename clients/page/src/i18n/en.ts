@@ -13,10 +13,8 @@ export const en = {
   delete: "Delete",
   retry: "Try again",
   loading: "Loading …",
-  more: "More",
   next: "Next",
   previous: "Previous",
-  none: "none",
   copy: "Copy",
   copied: "Copied",
   failed: "That failed",
@@ -69,7 +67,6 @@ export const en = {
     milliseconds: (ms: string) => `${ms} ms`,
     degraded: "Left out or failed on the way",
     confidence: (share: string) => `Confidence in the evidence: ${share}`,
-    none: "No passage was found.",
   },
   abstained: {
     title: "No answer",
@@ -134,7 +131,6 @@ export const en = {
     into: "They go into the collection",
     newCollection: "Name of the collection",
     uploading: (share: string) => `Sending … ${share}`,
-    rejected: "These files were not taken",
     job: (done: string, total: string) => `${done} of ${total} documents`,
     states: {
       pending: "waiting",
@@ -150,7 +146,7 @@ export const en = {
       stored: "stored",
       unchanged: "unchanged",
       duplicate: "duplicate",
-      empty: "empty",
+      skipped: "skipped",
     } as Record<string, string>,
     eta: (time: string) => `about ${time} left`,
     failures: "Failed documents",
@@ -164,13 +160,10 @@ export const en = {
     name: "Document",
     chunks: "Chunks",
     changed: "Changed",
-    error: "Reason",
     empty: "There are no documents here.",
     deleteQuestion: (title: string) => `Delete “${title}” with all its passages?`,
     deleted: (title: string) => `“${title}” is deleted.`,
-    open: "Open",
     actions: "Actions",
-    from: (first: string, last: string) => `${first} to ${last}`,
   },
   administration: {
     parts: {
@@ -246,7 +239,6 @@ export const en = {
     trace: "Trace",
     comment: "Comment",
     correction: "Correction",
-    open: "Details",
   },
   runs: {
     name: "Run",
