@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overlo
 
 from . import administration, collections, documents, health, jobs, keys, questions, usage
 from .call import Call, Page
+from .document_responses import Accepted
 from .events import Event
-from .responses import Accepted
 
 if TYPE_CHECKING:
-    from .clients import AsyncClient, AsyncSubmitted, Client, Submitted
+    from .clients import AsyncClient, Client
+    from .submitted import AsyncSubmitted, Submitted
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 
 from .call import Call
+from .document_responses import Job
 from .errors import (
     LOADING,
     PlumblineError,
@@ -26,7 +27,6 @@ from .errors import (
     unreachable,
 )
 from .jobs import get_job
-from .responses import Job
 
 T = TypeVar("T")
 FIRST_PAUSE_SECONDS = 0.5
