@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -15,7 +15,7 @@ import httpx
 from .call import Call, Page
 from .document_responses import Accepted, Job
 from .endpoints import Endpoints
-from .events import Event, reading
+from .events import Event, events_of, events_of_async
 from .flow import Flow, Outcome, Pause, Retries, Send, answered, ended, result
 from .questions import streamed
 from .submitted import AsyncSubmitted, Submitted
@@ -90,7 +90,7 @@ class Client(Endpoints):
     def events(self, call: Call[Any]) -> Iterator[Iterator[Event]]:
         """Yields the events of a streamed answer; the end of the block ends the server's work."""
         response = self._run(answered(streamed(call), self.http, self._retries, stream=True))
-        with contextlib.closing(response), contextlib.closing(_events(response)) as events:
+        with contextlib.closing(response), contextlib.closing(events_of(response)) as events:
             yield events
 
     def wait_for_job(
@@ -147,12 +147,6 @@ class Client(Endpoints):
         return response
 
 
-def _events(response: httpx.Response) -> Generator[Event, None, None]:
-    with reading(response) as reader:
-        for piece in response.iter_bytes():
-            yield from reader.read(piece)
-
-
 class AsyncClient(Endpoints):
     """A client for asyncio. To cancel a task cancels its call, and ends the server's work on it.
 
@@ -199,7 +193,7 @@ class AsyncClient(Endpoints):
         """Yields the events of a streamed answer; the end of the block ends the server's work."""
         flow = answered(streamed(call), self.http, self._retries, stream=True)
         response = await self._run(flow)
-        events = _async_events(response)
+        events = events_of_async(response)
         async with contextlib.aclosing(response), contextlib.aclosing(events):
             yield events
 
@@ -255,10 +249,3 @@ class AsyncClient(Endpoints):
         except httpx.RequestError as error:
             return error
         return response
-
-
-async def _async_events(response: httpx.Response) -> AsyncGenerator[Event, None]:
-    with reading(response) as reader:
-        async for piece in response.aiter_bytes():
-            for event in reader.read(piece):
-                yield event
