@@ -241,6 +241,7 @@ export const de: Words = {
     onlyBad: "schlecht bewertete",
     onlyAbstained: "Enthaltungen",
     onlyLow: "niedrig bewertete",
+    tokens: "Tokens",
     trace: "Trace",
     comment: "Kommentar",
     correction: "Berichtigung",

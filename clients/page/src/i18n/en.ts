@@ -236,6 +236,7 @@ export const en = {
     onlyBad: "rated bad",
     onlyAbstained: "abstained",
     onlyLow: "badly scored",
+    tokens: "tokens",
     trace: "Trace",
     comment: "Comment",
     correction: "Correction",
