@@ -59,6 +59,7 @@ class _Call:
         """Parts of the body, one at a time, and at its end None, or the error that cut it off."""
         assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101 - of an AsyncClient
         self._sent = aiter(request.stream)
+        self._next: bytes | None = None
         self._is_sent = False
         self._complete = False
         self._hung_up = asyncio.Event()
@@ -68,9 +69,10 @@ class _Call:
         if self._is_sent:
             await self._hung_up.wait()
             return {"type": "http.disconnect"}
-        part = await anext(self._sent, None)
-        self._is_sent = part is None
-        return {"type": "http.request", "body": part or b"", "more_body": part is not None}
+        part = await anext(self._sent, b"") if self._next is None else self._next
+        self._next = await anext(self._sent, None)  # ahead: a part tells if it is the last
+        self._is_sent = self._next is None
+        return {"type": "http.request", "body": part, "more_body": not self._is_sent}
 
     async def send(self, message: Message) -> None:
         """Takes a part of the response; nobody reads it after the caller has hung up."""

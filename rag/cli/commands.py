@@ -153,16 +153,33 @@ def _questions() -> Sequence[APIRouter]:
     return [questions.router]
 
 
+def _documents() -> Sequence[APIRouter]:
+    """Returns the routers of documents and collections."""
+    from rag.api.routes import collections, documents
+
+    return [documents.router, collections.router]
+
+
+def _keys() -> Sequence[APIRouter]:
+    """Returns the router of keys."""
+    from rag.api.routes import keys as routes
+
+    return [routes.router]
+
+
 Command = Callable[[argparse.Namespace, AsyncClient], Awaitable[int]]
 ANSWERING = Opening(partial(_with_model, answers=True), _questions)
 SEARCHING = Opening(partial(_with_model, answers=False), _questions)
-INGESTING = Opening(_ingesting)
+INGESTING = Opening(_ingesting, _documents)
 COMMANDS: dict[str, tuple[Command, Opening]] = {
     "query": (query, ANSWERING),
     "search": (search, SEARCHING),
-    "status": (status, Opening(_storage)),
+    "status": (status, Opening(_storage, _documents)),
     "delete": (delete, INGESTING),
-    "keys": (keys, Opening(_beside, audits=True)),  # the first ones are made without a gateway
+    "keys": (
+        keys,
+        Opening(_beside, _keys, audits=True),
+    ),  # the first ones are made without a gateway
 }
 
 

@@ -1,4 +1,4 @@
-"""One browser for all tests of the page that a process runs."""
+"""A browser for the tests of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from playwright.sync_api import Browser
 from tests.browser import chromium
 
 
-@pytest.fixture(scope="session")
+# Not for the session: its event loop runs as long as it is open, and other tests need their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as opened:
         yield opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -41,6 +42,25 @@ async def test_the_app_gets_the_request_as_it_was_sent() -> None:
     assert (seen["query_string"], body, seen["client"]) == (b"a=b%20c", b"sent", ("host", 0))
     assert (b"x-key", b"k") in seen["headers"]
     assert (b"host", b"localhost") in seen["headers"]
+
+
+async def test_the_app_gets_a_long_request_part_by_part() -> None:
+    got: list[tuple[bytes, bool]] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        for part in (b"one", b"two", b"three"):
+            yield part
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        while not got or got[-1][1]:
+            message = await receive()
+            got.append((message["body"], message["more_body"]))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async with client(app) as http:
+        await http.post("/", content=parts())
+    assert got == [(b"one", True), (b"two", True), (b"three", False)]
 
 
 async def test_a_request_names_its_own_address() -> None:
