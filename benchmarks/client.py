@@ -1,4 +1,4 @@
-"""What the typed client adds to a request.
+"""The cost that the typed client adds to a request.
 
 Measured: `Client.search` and `Client.ask` against a real `rag serve` on loopback over the shipped
 examples, and the same requests by `httpx.Client` alone, which parses the JSON. Both by turns, with

@@ -185,8 +185,14 @@ def encrypted(name: str) -> ReadError:
 
 
 def damaged(name: str, fault: str) -> ReadError:
-    """Returns the error of a file that is cut short or broken."""
-    return ReadError(f"{name}: damaged: {fault}. Save or send it again.", code="damaged")
+    """Returns the error of a file that is cut short or broken.
+
+    `fault` says why: it may be the message of a library, which some of them end with a full stop.
+    """
+    return ReadError(
+        f"{name}: the file is damaged: {fault.removesuffix('.')}. Save or send it again.",
+        code="damaged",
+    )
 
 
 def unsupported(name: str, fault: str) -> ReadError:

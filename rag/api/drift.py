@@ -39,7 +39,7 @@ class DriftRow(BaseModel):
 
 
 class DriftOut(BaseModel):
-    """Whether answers have drifted, signal by signal: docs/drift.md."""
+    """The drift of a collection's answers, signal by signal: docs/drift.md."""
 
     since: str = Field(description="Where the reference begins.")
     begins: str = Field(description="Where it ends, and the current window begins.")

@@ -1,4 +1,4 @@
-"""JSON numbers and truth values: a string of digits is not a number."""
+"""Numbers and truth values of requests: in JSON, a string of digits is not a number."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _truth(value: Any) -> Any:
+    if value not in ("true", "false"):
+        raise ValueError("it is neither true nor false")
+    return value
+
+
 IS_NUMBER = BeforeValidator(_number)
 Integer = Annotated[int, IS_NUMBER]
 """An integer; `10.0` is accepted as well."""
 Count = Annotated[int, Field(ge=1), IS_NUMBER]
 Flag = StrictBool
+QueryFlag = Annotated[bool, BeforeValidator(_truth)]
+"""A boolean of a query string, as JSON writes it: pydantic alone takes `1`, `yes` and `on`, too."""

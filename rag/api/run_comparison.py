@@ -82,7 +82,7 @@ class ComparisonOut(BaseModel):
 
 
 class ComparisonsOut(BaseModel):
-    """What `rag eval compare --json` prints of two runs."""
+    """The comparison of two runs, in the form that `rag eval compare --json` prints."""
 
     comparisons: list[ComparisonOut]
 

@@ -28,7 +28,19 @@ from .administration_responses import (
     TenantPage,
     Workers,
 )
-from .clients import AsyncClient, AsyncSubmitted, Client, Submitted
+from .clients import AsyncClient, Client
+from .document_responses import (
+    Accepted,
+    Acl,
+    Chunk,
+    ChunkPage,
+    Collection,
+    CollectionList,
+    Document,
+    DocumentPage,
+    Job,
+    JobPage,
+)
 from .documents import Content
 from .errors import (
     ConflictError,
@@ -49,22 +61,12 @@ from .events import AnswerEvent, CitationEvent, Event, HitsEvent, RetractEvent, 
 from .flow import NEVER, Retries
 from .requests import File, Filter, Message, NewDocument, Readers, ResponseFormat
 from .responses import (
-    Accepted,
-    Acl,
     Answer,
     Cell,
-    Chunk,
-    ChunkPage,
     Citation,
     Claim,
-    Collection,
-    CollectionList,
-    Document,
-    DocumentPage,
     Health,
     Hit,
-    Job,
-    JobPage,
     Key,
     KeyList,
     NewKey,
@@ -75,6 +77,7 @@ from .responses import (
     UsageReport,
     UsageSum,
 )
+from .submitted import AsyncSubmitted, Submitted
 from .version import VERSION as __version__
 
 __all__ = [

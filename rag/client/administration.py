@@ -16,8 +16,6 @@ from .administration_responses import (
 )
 from .call import Call, read_as, segment
 
-YesNo = Literal["true", "false"]
-
 
 def get_me() -> Call[Me]:
     """Returns the caller's tenant, user and scopes."""
@@ -27,9 +25,9 @@ def get_me() -> Call[Me]:
 def list_answers(
     *,
     collection: str | None = None,
-    abstained: YesNo | None = None,
+    abstained: bool | None = None,
     rating: Literal["up", "down"] | None = None,
-    low: YesNo | None = None,
+    low: bool | None = None,
     limit: int | None = None,
     cursor: str | None = None,
 ) -> Call[AnswerPage]:

@@ -1,4 +1,4 @@
-"""A request to make, and what becomes of its response. It knows nothing of how it is sent."""
+"""A request to make, and the function that reads its response; other modules send it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Page(Protocol[Item_co]):
 
     @property
     def items(self) -> Sequence[Item_co]:
-        """What is on the page."""
+        """The items of the page."""
 
     @property
     def next_cursor(self) -> str | None:

@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import httpx
 
 from .call import Call, Page
+from .document_responses import Accepted, Job
 from .endpoints import Endpoints
-from .events import Event, reading
+from .events import Event, events_of, events_of_async
 from .flow import Flow, Outcome, Pause, Retries, Send, answered, ended, result
 from .questions import streamed
-from .responses import Accepted, AcceptedDocument, Job
+from .submitted import AsyncSubmitted, Submitted
 from .version import VERSION
 
 T = TypeVar("T")
@@ -89,7 +90,7 @@ class Client(Endpoints):
     def events(self, call: Call[Any]) -> Iterator[Iterator[Event]]:
         """Yields the events of a streamed answer; the end of the block ends the server's work."""
         response = self._run(answered(streamed(call), self.http, self._retries, stream=True))
-        with contextlib.closing(response), contextlib.closing(_events(response)) as events:
+        with contextlib.closing(response), contextlib.closing(events_of(response)) as events:
             yield events
 
     def wait_for_job(
@@ -146,12 +147,6 @@ class Client(Endpoints):
         return response
 
 
-def _events(response: httpx.Response) -> Generator[Event, None, None]:
-    with reading(response) as reader:
-        for piece in response.iter_bytes():
-            yield from reader.read(piece)
-
-
 class AsyncClient(Endpoints):
     """A client for asyncio. To cancel a task cancels its call, and ends the server's work on it.
 
@@ -198,7 +193,7 @@ class AsyncClient(Endpoints):
         """Yields the events of a streamed answer; the end of the block ends the server's work."""
         flow = answered(streamed(call), self.http, self._retries, stream=True)
         response = await self._run(flow)
-        events = _async_events(response)
+        events = events_of_async(response)
         async with contextlib.aclosing(response), contextlib.aclosing(events):
             yield events
 
@@ -254,59 +249,3 @@ class AsyncClient(Endpoints):
         except httpx.RequestError as error:
             return error
         return response
-
-
-async def _async_events(response: httpx.Response) -> AsyncGenerator[Event, None]:
-    with reading(response) as reader:
-        async for piece in response.aiter_bytes():
-            for event in reader.read(piece):
-                yield event
-
-
-class _Accepted:
-    """Documents that were accepted.
-
-    Attributes:
-        id: the id of the job that ingests them.
-        documents: their ids.
-        notices: what the sender should know, such as a replacement.
-    """
-
-    def __init__(self, accepted: Accepted) -> None:
-        self.id = accepted.job_id
-        self.documents: list[AcceptedDocument] = accepted.documents
-        self.notices = accepted.notices
-
-
-class Submitted(_Accepted):
-    """Documents that were accepted, and the job that ingests them."""
-
-    def __init__(self, client: Client, accepted: Accepted) -> None:
-        super().__init__(accepted)
-        self._client = client
-
-    def wait(
-        self,
-        *,
-        timeout: float | None = None,
-        on_progress: Callable[[Job], None] | None = None,
-    ) -> Job:
-        """Waits for the job to end; see `Client.wait_for_job`."""
-        return self._client.wait_for_job(self.id, timeout=timeout, on_progress=on_progress)
-
-
-class AsyncSubmitted(_Accepted):
-    """Documents that were accepted, and the job that ingests them."""
-
-    def __init__(self, client: AsyncClient, accepted: Accepted) -> None:
-        super().__init__(accepted)
-        self._client = client
-
-    async def wait(
-        self,
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - as of `Client`
-        on_progress: Callable[[Job], None] | None = None,
-    ) -> Job:
-        """Waits for the job to end; see `Client.wait_for_job`."""
-        return await self._client.wait_for_job(self.id, timeout=timeout, on_progress=on_progress)

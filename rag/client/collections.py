@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .call import Call, given, nothing, read_as, segment
-from .responses import Acl, CollectionList
+from .document_responses import Acl, CollectionList
 
 
 def list_collections() -> Call[CollectionList]:

@@ -12,8 +12,8 @@ from typing import Literal
 import httpx
 
 from .call import Call, Form, Progress, given, nothing, read_as, segment
+from .document_responses import Accepted, Acl, ChunkPage, Document, DocumentPage, State
 from .requests import File, NewDocument, Readers, file_of
-from .responses import Accepted, Acl, ChunkPage, Document, DocumentPage, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

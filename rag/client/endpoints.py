@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overlo
 
 from . import administration, collections, documents, health, jobs, keys, questions, usage
 from .call import Call, Page
+from .document_responses import Accepted
 from .events import Event
-from .responses import Accepted
 
 if TYPE_CHECKING:
-    from .clients import AsyncClient, AsyncSubmitted, Client, Submitted
+    from .clients import AsyncClient, Client
+    from .submitted import AsyncSubmitted, Submitted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -123,7 +124,7 @@ class Stream(_Bound[P]):
 class Endpoints:
     """All endpoints of Plumbline's own API, by the names of `/openapi.json`.
 
-    `ask` is `query` there, and `stream` the same as events. `upload_files` is `submit_documents`,
+    `ask` is `query` there, and `stream` the same as events. `upload_files` is `submit_documents`.
     A listing over all pages, as `all_documents`, is the endpoint `list_documents`.
     """
 

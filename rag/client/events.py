@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from typing import Annotated, Literal
 
 import httpx
@@ -133,8 +133,23 @@ class EventReader:
         yield from found
 
 
+def events_of(response: httpx.Response) -> Generator[Event, None, None]:
+    """Yields the events of a response's stream; raises as `_reading` does."""
+    with _reading(response) as reader:
+        for piece in response.iter_bytes():
+            yield from reader.read(piece)
+
+
+async def events_of_async(response: httpx.Response) -> AsyncGenerator[Event, None]:
+    """Yields the events of a response's stream; raises as `_reading` does."""
+    with _reading(response) as reader:
+        async for piece in response.aiter_bytes():
+            for event in reader.read(piece):
+                yield event
+
+
 @contextlib.contextmanager
-def reading(response: httpx.Response) -> Iterator[EventReader]:
+def _reading(response: httpx.Response) -> Iterator[EventReader]:
     """Yields a reader of a response's stream, which must be whole at the end of the block.
 
     Raises:

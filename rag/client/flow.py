@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 
 from .call import Call
+from .document_responses import Job
 from .errors import (
     LOADING,
     PlumblineError,
@@ -26,7 +27,6 @@ from .errors import (
     unreachable,
 )
 from .jobs import get_job
-from .responses import Job
 
 T = TypeVar("T")
 FIRST_PAUSE_SECONDS = 0.5
@@ -53,7 +53,7 @@ class Pause:
 
 
 Outcome = httpx.Response | httpx.RequestError | None
-"""What a step comes to: a response, the reason why there is none, or nothing after a pause."""
+"""The outcome of a step: a response, the reason why there is none, or None after a pause."""
 Flow = Generator[Send | Pause, Any, T]
 
 

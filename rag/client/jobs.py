@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from .call import Call, read_as, segment
-from .responses import Job, JobPage
+from .document_responses import Job, JobPage
 
 State = Literal["pending", "running", "succeeded", "failed", "cancelled", "skipped", "partial"]
 

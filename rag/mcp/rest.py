@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
-from rag.privacy.redaction import masked, words
+from rag.client.errors import PlumblineError, error_of, unexpected, unreachable
+from rag.client.events import Event, events_of_async
 from rag.types import Permission
 
 Json = dict[str, Any]
@@ -58,17 +58,11 @@ class Rest:
                 seen += len(piece)
         return "".join(kept), seen
 
-    async def events(self, path: str, body: Json) -> AsyncGenerator[tuple[str, Json], None]:
-        """Sends a body, and yields the names and contents of the events of the response."""
+    async def events(self, path: str, body: Json) -> AsyncGenerator[Event, None]:
+        """Sends a body, and yields the events of the response."""
         async with self._sent("POST", path, json=body) as response:
-            rest = b""
-            async for piece in response.aiter_bytes():
-                # By bytes: httpx's lines end at U+2028, too, which JSON may hold.
-                *whole, rest = (rest + piece).split(b"\n\n")
-                for block in whole:
-                    fields = dict(line.partition(b": ")[::2] for line in block.split(b"\n"))
-                    if b"data" in fields:  # otherwise it is a heartbeat
-                        yield fields[b"event"].decode(), json.loads(fields[b"data"])
+            async for event in events_of_async(response):
+                yield event
 
     async def _call(self, method: str, path: str, **request: Any) -> httpx.Response:
         async with self._sent(method, path, **request) as response:
@@ -91,13 +85,12 @@ class Rest:
             ) as response:
                 if not response.is_success:
                     await response.aread()
-                    raise RefusedError(_refusal(response))
+                    raise error_of(response)
                 yield response
-        except httpx.TransportError as error:
-            raise RefusedError(
-                f"{masked(str(self.http.base_url))} does not answer: {words(error)}. Is the server"
-                " running (`rag serve`), and is --url or RAG_URL right?"
-            ) from error
+        except PlumblineError as error:
+            raise _refused(error) from error
+        except httpx.RequestError as error:
+            raise _refused(unreachable(error.request, error)) from error
 
 
 def _object(response: httpx.Response) -> Json:
@@ -106,22 +99,13 @@ def _object(response: httpx.Response) -> Json:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise RefusedError(_of_another(response))
+        raise _refused(unexpected(response))
     return found
 
 
-def _refusal(response: httpx.Response) -> str:
-    try:
-        problem = response.json()
-        detail, code = str(problem["detail"]), str(problem["code"])
-    except (ValueError, KeyError, TypeError):
-        return _of_another(response)
-    wait = response.headers.get("retry-after")
-    return f"{detail} ({code}{f'; try again in {wait} s' if wait else ''})"
-
-
-def _of_another(response: httpx.Response) -> str:
-    return (
-        f"{masked(str(response.request.url))} answered {response.status_code}, and not as"
-        " Plumbline does. Is another service listening there?"
+def _refused(error: PlumblineError) -> RefusedError:
+    """Returns the client's error as a sentence with its code, and the seconds to wait, if any."""
+    wait = error.retry_after
+    return RefusedError(
+        f"{error} ({error.code}{'' if wait is None else f'; try again in {wait:g} s'})"
     )

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from rag.client.events import AnswerEvent, HitsEvent, TokenEvent
 from rag.mcp import results
 from rag.mcp.names import DocumentName, document_of
 from rag.mcp.rest import Json, RefusedError, Rest
@@ -99,23 +100,20 @@ async def answer(rest: Rest, asked: Question, progress: Progress) -> results.Ans
     """Answers a question; the answer is streamed, so that progress can be told."""
     body = asked.body(rest.collection) | {"stream": True}
     characters = told = 0
-    written: Json | None = None
+    written: AnswerEvent | None = None
     async with contextlib.aclosing(rest.events("/v1/query", body)) as events:
-        async for name, content in events:
-            if name == "hits":
-                await progress(1, None, f"{len(content['hits'])} passages found")
-            elif name == "token":
-                characters += len(content["text"])
+        async for event in events:
+            if isinstance(event, HitsEvent):
+                await progress(1, None, f"{len(event.hits)} passages found")
+            elif isinstance(event, TokenEvent):
+                characters += len(event.text)
                 if characters - told >= PROGRESS_CHARS:
                     told = characters
                     await progress(1 + characters, None, f"{characters} characters written")
-            elif name == "error":
-                raise RefusedError(f"{content['detail']} ({content['code']})")
-            elif name == "answer":
-                written = content
-    if written is None:
-        raise RefusedError("The answer broke off. Ask again.")
-    return results.answered(written, body["collection"], rest.public_url)
+            elif isinstance(event, AnswerEvent):
+                written = event
+    assert written is not None  # noqa: S101 - otherwise `events` has raised
+    return results.answered(written.model_dump(), body["collection"], rest.public_url)
 
 
 async def list_collections(

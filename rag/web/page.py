@@ -1,4 +1,4 @@
-"""The page at `/` and its files, which `npm run build` in `clients/` writes into `static/`."""
+"""The page at `/` and its files, which `make page` builds into `static/`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ import { errorOfResponse, isAbort, unreachable } from "./problem";
 import type { paths } from "./schema";
 
 export interface Connection {
-  /** Where the server is, such as `http://127.0.0.1:8000`; empty: where the page comes from. */
+  /** The server's URL, such as `http://127.0.0.1:8000`; empty: that of the page. */
   baseUrl: string;
   /** Returns the API key; null if the server asks for none. It is called before each request. */
   key: () => string | null;

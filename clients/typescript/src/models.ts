@@ -4,7 +4,6 @@ type Schemas = components["schemas"];
 
 export type Accepted = Schemas["Accepted"];
 export type Answer = Schemas["QueryResponse"];
-export type Chunk = Schemas["ChunkOut"];
 export type Citation = Schemas["CitationOut"];
 export type Collection = Schemas["CollectionOut"];
 export type Comparison = Schemas["ComparisonOut"];

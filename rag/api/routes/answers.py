@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -14,6 +14,7 @@ from rag.api import drift
 from rag.api.auditing import audited
 from rag.api.cursors import TimedCursor, cursor_of, iso, place_of
 from rag.api.deps import PrincipalDep, ScopeDep, StorageDep, needs, scope_in, state_of
+from rag.api.numbers import QueryFlag
 from rag.api.routes.common import PROBLEMS, json_response
 from rag.build.telemetry import trace_page
 from rag.catalog.answer_listing import AnswerListing, Below, Chosen
@@ -30,9 +31,9 @@ router = APIRouter(
 )
 Limit = Annotated[int, Query(ge=1, le=200)]
 Collection = Annotated[str | None, Query(pattern=COLLECTION, description="None: all of them.")]
-YesNo = Literal["true", "false"]
 Low = Annotated[
-    YesNo | None, Query(description="true: those with a score under `online.low`; false: others.")
+    QueryFlag | None,
+    Query(description="true: those with a score under `online.low`; false: others."),
 ]
 
 
@@ -78,7 +79,7 @@ async def list_answers(
     collection: Collection = None,
     limit: Limit = 50,
     cursor: TimedCursor = None,
-    abstained: YesNo | None = None,
+    abstained: QueryFlag | None = None,
     rating: Rating | None = None,
     low: Low = None,
 ) -> Response:
@@ -88,9 +89,9 @@ async def list_answers(
         await storage.catalog.collections.check_exists(scope_in(caller, collection))
     chosen = Chosen(
         collections=_within(caller, collection),
-        abstained=None if abstained is None else abstained == "true",
+        abstained=abstained,
         rating=rating,
-        low=None if low is None else low == "true",
+        low=low,
         below=Below(storage.settings.online.low, LOW),
     )
     found = await AnswerListing(storage.database).page(

@@ -224,6 +224,15 @@ def test_what_cannot_be_read_is_refused_with_its_reason() -> None:
     assert refused("broken.odp", papers.zipped({"mimetype": papers.ODP})) == "damaged"
 
 
+def test_the_message_of_a_library_in_an_error_ends_with_one_full_stop() -> None:
+    with pytest.raises(ReadError) as caught:
+        read(b"%PDF-1.7\n1 0 obj\n<<", id="i", uri="u", name="cut.pdf")
+    assert str(caught.value) == (
+        "cut.pdf: the file is damaged: Failed to load document (PDFium: Data format error). Save or"
+        " send it again."
+    )
+
+
 def test_images_without_character_recognition_say_what_is_missing() -> None:
     with pytest.raises(ReadError, match="tesseract's language data 'xyz'") as caught:
         read(JPEG, id="i", uri="u", name="scan.jpg", options=ReadOptions(ocr=Ocr("xyz")))

@@ -1,4 +1,4 @@
-"""What is made of responses of the REST API."""
+"""Results of the tools, made of responses of the REST API."""
 
 from __future__ import annotations
 

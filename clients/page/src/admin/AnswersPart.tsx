@@ -12,8 +12,8 @@ import { Loading, Nothing } from "./Loading";
 const CHOICES = {
   every: {},
   onlyBad: { rating: "down" },
-  onlyAbstained: { abstained: "true" },
-  onlyLow: { low: "true" },
+  onlyAbstained: { abstained: true },
+  onlyLow: { low: true },
 } as const;
 type Choice = keyof typeof CHOICES;
 
@@ -128,7 +128,7 @@ function Details({ answer, onClose }: { answer: StoredAnswer; onClose: () => voi
       )}
       <p class="faint">
         {moment(answer.at)} · {number(answer.seconds * 1000)} ms · {number(answer.input_tokens)} +{" "}
-        {number(answer.output_tokens)} Tokens · {number(answer.cost, 4)}
+        {number(answer.output_tokens)} {words.tokens} · {number(answer.cost, 4)}
       </p>
       <p>
         {words.trace}{" "}

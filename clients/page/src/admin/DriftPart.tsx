@@ -11,7 +11,7 @@ import { Loading } from "./Loading";
 const DAY_SECONDS = 86_400;
 const DAYS = [1, 7, 30];
 
-/** Whether answers of the last days differ from those of the time before, signal by signal. */
+/** Compares the answers of the last days with those of the time before, signal by signal. */
 export function DriftPart() {
   const words = t.value.drift;
   const [days, setDays] = useState(1);

@@ -8,7 +8,7 @@ import { type Conversation, newTurn, type Turn } from "./turn";
 const MEMORY = 6;
 const MEMORY_CHARS = 10_000;
 
-/** What stops the answer that is being written; null while none is. */
+/** Stops the answer that is being written; null while none is. */
 export const running = signal<AbortController | null>(null);
 
 /** Asks a question in a conversation, and puts the answer into it as it comes. */

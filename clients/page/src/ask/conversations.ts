@@ -7,6 +7,8 @@ import { type Conversation, newConversation, type Turn } from "./turn";
 const MOST = 50;
 /** Turns of a conversation that are kept. */
 const MOST_TURNS = 300;
+/** Last turns of a conversation that keep their passages: earlier ones are seldom looked at. */
+const MOST_WITH_HITS = 10;
 /** Characters of the title that is made of the first question. */
 const TITLE_CHARS = 60;
 
@@ -60,9 +62,9 @@ export function put(conversationId: string, turn: Turn, { keep }: { keep: boolea
   if (keep) void save([after, ...conversations.value.filter((each) => each.id !== conversationId)]);
 }
 
-/** Drops the passages of earlier turns: the last one's are those that a reader looks at. */
+/** Drops the passages of earlier turns. */
 function slim(turn: Turn, place: number, turns: Turn[]): Turn {
-  return place < turns.length - 10 && turn.hits.length > 0 ? { ...turn, hits: [] } : turn;
+  return place < turns.length - MOST_WITH_HITS && turn.hits.length > 0 ? { ...turn, hits: [] } : turn;
 }
 
 /** Deletes a conversation; it is shown until it is gone. */

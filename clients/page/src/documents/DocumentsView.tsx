@@ -1,7 +1,7 @@
 import type { Document, Job } from "plumbline-client";
 import { useEffect, useState } from "preact/hooks";
 import { t } from "../i18n";
-import { api, collection, may } from "../session";
+import { api, collection, lockIfRefused, may } from "../session";
 import { openSource } from "../source/opened";
 import { CollectionChoice } from "../ui/CollectionChoice";
 import { Confirm } from "../ui/Dialog";
@@ -52,6 +52,7 @@ export function DocumentsView() {
       setSaid(words.deleted(plain(document.title || document.uri)));
       changes.value++;
     } catch (error) {
+      lockIfRefused(error);
       setFault(error);
     }
   };
@@ -116,10 +117,13 @@ export function DocumentsView() {
   );
 }
 
-/** Returns the jobs that are under way. */
+/** Returns the jobs that wait or are under way. */
 async function loadJobs(): Promise<Job[]> {
-  const query = { state: "running", limit: 20 } as const;
-  return (await api.GET("/v1/jobs", { params: { query } })).data?.jobs ?? [];
+  const states = ["pending", "running"] as const;
+  const pages = await Promise.all(
+    states.map((state) => api.GET("/v1/jobs", { params: { query: { state, limit: 20 } } })),
+  );
+  return pages.flatMap((page) => page.data?.jobs ?? []);
 }
 
 /** Returns the place where a document begins, in the form of a hit without text. */

@@ -38,7 +38,7 @@ export async function send(collection: string, files: readonly File[]): Promise<
 }
 
 /** Sends a batch once more, after a failure or a sign-in. */
-export async function transfer(id: string): Promise<void> {
+async function transfer(id: string): Promise<void> {
   const batch = batches.value.find((each) => each.id === id);
   if (!batch) return;
   change(id, { error: null });
@@ -52,8 +52,7 @@ export async function transfer(id: string): Promise<void> {
     changes.value++;
     await follow(id, accepted.job_id);
   } catch (error) {
-    lockIfRefused(error);
-    change(id, { error });
+    fail(id, error);
   }
 }
 
@@ -84,15 +83,18 @@ export async function retry(batch: Batch): Promise<void> {
     await api.POST("/v1/jobs/{job_id}/retry", { params: { path: { job_id: batch.job.id } } });
     await follow(batch.id, batch.job.id);
   } catch (error) {
-    lockIfRefused(error);
-    change(batch.id, { error });
+    fail(batch.id, error);
   }
 }
 
 /** Cancels the documents of a job that have not begun. */
 export async function stop(batch: Batch): Promise<void> {
   if (!batch.job) return;
-  await api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: batch.job.id } } });
+  try {
+    await api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: batch.job.id } } });
+  } catch (error) {
+    fail(batch.id, error);
+  }
 }
 
 export function dismiss(id: string): void {
@@ -121,6 +123,11 @@ async function follow(id: string, jobId: string): Promise<void> {
       if (!batches.value.some((each) => each.id === id)) return;
     }
   }
+}
+
+function fail(id: string, error: unknown): void {
+  lockIfRefused(error);
+  change(id, { error });
 }
 
 function change(id: string, fields: Partial<Batch>): void {

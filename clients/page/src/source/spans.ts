@@ -3,15 +3,6 @@ export function codePoints(text: string): string[] {
   return Array.from(text);
 }
 
-/** Returns the UTF-16 offset of a code point. */
-export function offsetOf(text: string, codePoint: number): number {
-  let offset = 0;
-  for (let left = codePoint; left > 0 && offset < text.length; left--) {
-    offset += (text.codePointAt(offset) ?? 0) > 0xffff ? 2 : 1;
-  }
-  return offset;
-}
-
 /** Marks the first place of a quote in drawn content, across its elements; blanks may differ. */
 export function markQuote(root: Node, quote: string): HTMLElement[] {
   const nodes = textNodes(root);
@@ -49,7 +40,7 @@ function markPart(node: Text, start: number, end: number): HTMLElement {
 const IGNORED = /[\s\u00ad*_`#>|~\\[\]+•◦▪-]/u;
 
 /** Returns the UTF-16 span of a quote in a text, compared by letters and digits. */
-export function findQuote(text: string, quote: string): { start: number; end: number } | null {
+function findQuote(text: string, quote: string): { start: number; end: number } | null {
   const whole = squeezed(text);
   const part = squeezed(quote);
   if (!part.letters) return null;
