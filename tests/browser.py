@@ -76,7 +76,8 @@ class Tab:
 def chromium() -> Iterator[Browser]:
     """Yields the browser."""
     with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu"]
+        names = "--host-resolver-rules=MAP *.example 127.0.0.1"
+        arguments = ["--no-sandbox", "--disable-gpu", names]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         with contextlib.closing(browser):
             yield browser

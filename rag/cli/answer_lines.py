@@ -79,7 +79,7 @@ def hits(body: SearchResult) -> Lines:
 def degraded(body: SearchResult) -> Lines:
     """Yields the stages that were left out, with the cause."""
     for cause in body.degraded:
-        yield f"Degraded: {cause}"
+        yield f"Degraded: {_on_one_line(cause)}"
 
 
 def _timings(body: SearchResult) -> Lines:
@@ -90,9 +90,14 @@ def _timings(body: SearchResult) -> Lines:
 def _passage(number: int, source: Hit | Citation, text: str, note: str = "") -> Lines:
     headings = [h for h in source.headings if h != source.title]
     page = f", page {source.page}" if source.page else ""
-    where = " › ".join([source.title or source.uri, *headings])
+    where = " › ".join(_on_one_line(part) for part in (source.title or source.uri, *headings))
     yield f"{bold(f'[{number}]')} {where}{page}  {note}".rstrip()
-    folded = " ".join(plain(text).split())
-    for line in textwrap.wrap(f"“{folded}”", _WIDTH - 4):
+    for line in textwrap.wrap(f"“{_on_one_line(text)}”", _WIDTH - 4):
         yield f"    {line}"
-    yield f"    {dim(f'{source.uri} characters {source.start}–{source.end}')}"
+    uri = _on_one_line(source.uri)
+    yield f"    {dim(f'{uri} characters {source.start}–{source.end}')}"
+
+
+def _on_one_line(text: str) -> str:
+    """Returns text that cannot pass for a line of its own."""
+    return " ".join(plain(text).split())

@@ -14,6 +14,7 @@ from rag.cli.argument_text import text_of
 from rag.cli.commands import ANSWERING, check_collection, client_for
 from rag.cli.connection import own_errors
 from rag.cli.last_answer import remember
+from rag.cli.printable import printable
 from rag.cli.progress import activity
 from rag.cli.questions import filters
 from rag.cli.scope import caller
@@ -57,7 +58,7 @@ def _answer_all(portal: BlockingPortal, conversation: _Conversation) -> int:
             print("\n(stopped)", file=sys.stderr)  # noqa: T201
         except RagError as error:
             failed = True
-            print(f"rag: {error.in_full()}", file=sys.stderr)  # noqa: T201
+            print(printable(f"rag: {error.in_full()}"), file=sys.stderr)  # noqa: T201
     return int(failed)
 
 
@@ -82,7 +83,7 @@ class _Conversation:
             output.show_at_once(answer, answer_lines.answer, as_json=True)
             return
         for line in (*answer_lines.evidence(answer), *answer_lines.degraded(answer), ""):
-            print(line)  # noqa: T201
+            print(printable(line))  # noqa: T201
         remember(answer, self._args)
 
     async def _answer(self, messages: list[Message]) -> AnswerEvent:
@@ -110,7 +111,7 @@ class _Conversation:
 
     def _print(self, text: str, *, end: str = "\n") -> None:
         if not self._args.json:
-            print(text, end=end, flush=True)  # noqa: T201
+            print(printable(text), end=end, flush=True)  # noqa: T201
 
 
 def _lines() -> Iterator[str]:

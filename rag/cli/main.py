@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import rag
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
 from rag.cli.model_arguments import add_models
+from rag.cli.printable import printable
 from rag.cli.tenant_arguments import add_audit, add_tenants
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _print_error(message: str, *, code: str = "", as_json: bool = False) -> None
     text = (
         json.dumps({"error": {"code": code, "message": message}}) if as_json else f"rag: {message}"
     )
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from rag.cli.printable import printable, printable_json
 from rag.client import (
     Answer,
     Document,
@@ -29,17 +30,21 @@ MAX_LISTED_DOCUMENTS = 20
 def show(body: Body, lines: Callable[[Body], Lines], *, as_json: bool) -> None:
     """Prints a result, for programs or for people."""
     if as_json:
-        print(json.dumps(json_of(body), ensure_ascii=False, indent=2))  # noqa: T201
+        text = json.dumps(json_of(body), ensure_ascii=False, indent=2)
+        print(printable_json(text))  # noqa: T201
     else:
         for line in lines(body):
-            print(line)  # noqa: T201
+            print(printable(line))  # noqa: T201
 
 
 def show_at_once(body: Body, lines: Callable[[Body], Lines], *, as_json: bool) -> None:
     """Prints one of several results as it comes, as JSON on a single line."""
-    texts = [json.dumps(json_of(body), ensure_ascii=False)] if as_json else lines(body)
-    for line in texts:
-        print(line, flush=True)  # noqa: T201
+    if as_json:
+        text = json.dumps(json_of(body), ensure_ascii=False)
+        print(printable_json(text), flush=True)  # noqa: T201
+    else:
+        for line in lines(body):
+            print(printable(line), flush=True)  # noqa: T201
 
 
 def json_of(body: Response | Json) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import webbrowser
@@ -15,6 +16,7 @@ from ingest.sources.files import path_of
 from rag.cli import output
 from rag.cli.commands import INGESTING, client_for
 from rag.cli.last_answer import LastAnswer, Place, last_answer
+from rag.cli.printable import printable
 from rag.cli.scope import caller
 from rag.client import AsyncClient, Content, errors
 from rag.errors import InputError, NotFoundError
@@ -27,8 +29,8 @@ SHOWN = {PDF: ".pdf", PNG: ".png", JPEG: ".jpg", TEXT: ".txt"}
 async def open_source(args: argparse.Namespace, settings: Settings) -> int:
     """Opens the source, or prints where it is; returns 0.
 
-    A file of this machine and a web page are opened where they are. Of any other source, the copy
-    that the service keeps is written to a temporary file.
+    A web page is opened where it is, and so is a file, unless the answer came from a server. Of any
+    other source, the copy that the service keeps is written to a temporary file.
 
     Raises:
         InputError: No passage was shown with this number.
@@ -36,10 +38,10 @@ async def open_source(args: argparse.Namespace, settings: Settings) -> int:
     """
     last = last_answer()
     place = _place(last, args.number)
-    uri = _address(place)
+    uri = _address(last, place)
     if uri is None:
-        says = f"{place.uri} is not on this machine: this is the copy that is kept."
-        print(says, file=sys.stderr)  # noqa: T201
+        says = f"{place.uri} is not opened in its place: this is the copy that is kept."
+        print(printable(says), file=sys.stderr)  # noqa: T201
         uri = _at_page((await _copy(last, place, settings)).as_uri(), place.page)
     if not args.print and not await asyncio.to_thread(webbrowser.open, uri):
         raise NotFoundError(
@@ -61,12 +63,19 @@ def _place(last: LastAnswer, number: int) -> Place:
     )
 
 
-def _address(place: Place) -> str | None:
-    """Returns the address of a source that a browser can open where it is; None for others."""
-    scheme = urlsplit(place.uri).scheme
-    if scheme in ("http", "https"):
+def _address(last: LastAnswer, place: Place) -> str | None:
+    """Returns the address of a source that a browser can open where it is; None for others.
+
+    Whoever sends a document to a server chooses its uri, which may name any file: it is not opened.
+    """
+    try:
+        parts = urlsplit(place.uri)
+    except ValueError:
+        return None
+    if parts.scheme in ("http", "https"):
         return _at_page(place.uri, place.page)
-    if scheme == "file" and path_of(place.uri).is_file():
+    is_own = parts.scheme == "file" and not parts.netloc and last.url is None
+    if is_own and os.path.isfile(path_of(place.uri)):  # noqa: PTH113 - False where is_file() raises
         return _at_page(place.uri, place.page)
     return None
 

@@ -19,6 +19,7 @@ from ingest.sources.files import file_uri, is_document, path_of, walk
 from rag.cli import output
 from rag.cli.connection import own_errors
 from rag.cli.ingest_target import Destination, Named, opened
+from rag.cli.printable import printable
 from rag.cli.sync import folders_of, remove_gone, summed, sync
 from rag.errors import InputError, StorageError, UpstreamError
 from rag.privacy.redaction import words
@@ -173,4 +174,4 @@ def _check_is_there(folder: Path) -> None:
 
 
 def _print_error(message: str) -> None:
-    print(f"rag: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    print(printable(f"rag: {message}"), file=sys.stderr, flush=True)  # noqa: T201

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import mimetypes
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -41,8 +41,6 @@ _GUARDS = {
 _KEPT = "public, max-age=31536000, immutable"
 _ASKED_FOR = "no-cache"
 _TYPES = {".mjs": "text/javascript", ".js": "text/javascript", ".bcmap": "application/octet-stream"}
-_FILES = 300
-"""Files that are held in memory: all that there are, some 4 MB. A name without a file counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,10 @@ class _File:
 async def response(request: Request) -> Response:
     """Returns a file of the page; 304 if the caller has it, 404 if there is none."""
     path: str = request.scope["path"]
-    found = await asyncio.to_thread(_load, path.removeprefix("/") or "index.html")
-    if found is None:
+    name = path.removeprefix("/") or "index.html"
+    if name not in await asyncio.to_thread(_names):
         return Response("There is no such file.", status_code=404, media_type="text/plain")
+    found = await asyncio.to_thread(_load, name)
     headers = {
         **_GUARDS,
         "ETag": found.etag,
@@ -75,11 +74,17 @@ async def response(request: Request) -> Response:
     return Response(content, headers=headers, media_type=found.media_type)
 
 
-@lru_cache(maxsize=_FILES)
-def _load(name: str) -> _File | None:
-    path = (STATIC / name).resolve()
-    if not path.is_relative_to(STATIC.resolve()) or not path.is_file():
-        return None
+@cache
+def _names() -> frozenset[str]:
+    """Returns the names of the files that there are; no other name is looked up."""
+    files = (path for path in STATIC.rglob("*") if path.is_file())
+    return frozenset(path.relative_to(STATIC).as_posix() for path in files)
+
+
+@cache
+def _load(name: str) -> _File:
+    """Returns a file of the page; all of them take some 4 MB of memory."""
+    path = STATIC / name
     content = path.read_bytes()
     kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0]
     return _File(

@@ -148,7 +148,7 @@ class TestOpen:
         file.unlink()
         kept = rag("open", "1", "--print", data=data)
         assert kept.returncode == 0, kept.stderr
-        assert "is not on this machine" in kept.stderr
+        assert "is not opened in its place" in kept.stderr
         copy = Path(kept.stdout.strip().removeprefix("file://"))
         assert copy.read_text() == FACT  # a page of somebody else would run in the browser
         elsewhere = tmp_path / "elsewhere"
@@ -174,6 +174,60 @@ class TestOpen:
         data = tmp_path / "data"
         rag("query", QUESTION, "--url", server.url, data=data)
         assert rag("open", "1", "--print", data=data).stdout == "https://docs.example/w\n"
+
+    @pytest.mark.parametrize(
+        "uri", ["{}", "file://host/{}", "file://[", "javascript:alert(1)", "-h"]
+    )
+    def test_no_address_of_a_sender_is_opened(
+        self, server: Server, tmp_path: Path, uri: str
+    ) -> None:
+        data, file = tmp_path / "data", tmp_path / "own.html"
+        file.write_text("<script>alert(1)</script>")
+        sent = {"id": "sent", "text": "The boiler is green.", "uri": uri.format(file.as_uri())}
+        with server.client() as http:
+            submit(http, sent, collection="sent")
+        options = ("--url", server.url, "--collection", "sent")
+        assert rag("search", "boiler", *options, data=data).returncode == 0
+        ran = rag("open", "1", "--print", data=data)
+        assert ran.returncode == 0, ran.stderr
+        copy = Path(ran.stdout.strip().removeprefix("file://"))
+        assert (copy.suffix, copy.read_text()) == (".txt", "The boiler is green.")
+
+
+class TestWhatDocumentsSay:
+    def test_commands_nothing_of_the_terminal(
+        self, server: Server, model: ModelServer, tmp_path: Path
+    ) -> None:
+        tricks = "\x1b]0;taken\x9b31m \u202e"
+        page = (
+            f"<title>Pump {tricks}\n[2] Pump</title><h1>Pump {tricks}\n[2] Pump</h1>"
+            f"<p>The pump {tricks} was replaced in May.</p>"
+        )
+        with server.client() as http:
+            files = {"files": ("pump.html", page.encode())}
+            form = {"collection": "tricks"}
+            finished(http, http.post("/v1/documents", files=files, data=form))
+        options = ("--url", server.url, "--collection", "tricks")
+        data, asked = tmp_path / "data", "When was the pump replaced?"
+        stream, model.script = model.script, says(f"Pump: {tricks}. Replaced in May. [1]")
+        try:
+            runs = (
+                rag("search", asked, *options, data=data),
+                rag("query", asked, *options, data=data),
+                rag("chat", *options, data=data, stdin=asked.encode()),
+                rag("status", *options, data=data),
+            )
+        finally:
+            model.script = stream
+        for ran in runs:
+            assert ran.returncode == 0, ran.stderr
+            assert "Pump" in ran.stdout
+            assert not set("\x1b\x9b\u202e") & set(ran.stdout)
+        found = rag("search", asked, *options, "--json", data=data)
+        assert "\x9b" not in found.stdout
+        assert json.loads(found.stdout)["hits"]
+        shown = rag("search", asked, *options, data=data).stdout.splitlines()
+        assert not [line for line in shown if line.startswith("[2]")]
 
 
 class Screen:

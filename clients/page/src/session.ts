@@ -1,21 +1,19 @@
 import { computed, signal } from "@preact/signals";
 import { type Collection, connect, type Me, PlumblineError } from "plumbline-client";
-import { remember } from "./remembered";
+import { keep, recall, remember } from "./remembered";
 
-const KEY = "plumbline.key";
-const COLLECTION = "plumbline.collection";
 /** Milliseconds between two attempts to reach a server that is starting. */
 const AGAIN = 1000;
 
 /** The API key, kept until the tab is closed. */
-const key = signal<string | null>(sessionStorage.getItem(KEY));
+const key = signal<string | null>(recall("sessionStorage", "key"));
 export const me = signal<Me | null>(null);
 /** Set if the server asks for a key: its words about the last one. */
 export const locked = signal<string | null>(null);
 /** Set while the server does not answer or is loading: its words. */
 export const waiting = signal<string | null>(null);
 export const collections = signal<Collection[]>([]);
-export const collection = signal<string>(localStorage.getItem(COLLECTION) ?? "default");
+export const collection = signal<string>(recall("localStorage", "collection") ?? "default");
 
 export const api = connect({ baseUrl: baseUrl(), key: () => key.value });
 
@@ -30,11 +28,15 @@ function baseUrl(): string {
   return location.origin + location.pathname.replace(/\/[^/]*$/, "");
 }
 
-/** Asks the server who calls, until it is there; sets `locked` if it wants a key. */
+/**
+ * Asks the server who calls, until it is there; sets `locked` if it wants a key. Loads the page anew
+ * for another user than before, to whom nothing of the first one is shown.
+ */
 export async function enter(): Promise<void> {
   for (;;) {
     try {
       const { data } = await api.GET("/v1/me");
+      if (me.value && data && !isSame(me.value, data)) return location.reload();
       me.value = data ?? null;
       locked.value = waiting.value = null;
       await loadCollections();
@@ -49,19 +51,21 @@ export async function enter(): Promise<void> {
   }
 }
 
+function isSame(one: Me, other: Me): boolean {
+  return one.tenant === other.tenant && one.subject === other.subject;
+}
+
 /** Takes a key, and enters with it. */
 export async function unlock(given: string): Promise<void> {
   key.value = given;
-  sessionStorage.setItem(KEY, given);
+  keep("sessionStorage", "key", given);
   await enter();
 }
 
-/** Forgets the key and what was loaded with it. */
+/** Forgets the key, and all that was loaded or typed with it. */
 export function leave(): void {
-  sessionStorage.removeItem(KEY);
-  key.value = me.value = null;
-  collections.value = [];
-  locked.value = "";
+  keep("sessionStorage", "key", null);
+  location.reload();
 }
 
 /** Asks for a key if an error says that the present one is not accepted. */

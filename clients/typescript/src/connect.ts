@@ -1,5 +1,5 @@
 import createClient, { type Client } from "openapi-fetch";
-import { errorOfResponse, isAbort, unreachable } from "./problem";
+import { errorOfResponse, isAbort, PlumblineError, unreachable } from "./problem";
 import type { paths } from "./schema";
 
 export interface Connection {
@@ -31,7 +31,7 @@ export function connect(connection: Connection): Api {
 
 async function fetched(request: Request, connection: Connection): Promise<Response> {
   const key = connection.key();
-  if (key) request.headers.set("Authorization", `Bearer ${key}`);
+  if (key) authorize(request.headers, key);
   let response: Response;
   try {
     response = await fetch(request);
@@ -40,4 +40,15 @@ async function fetched(request: Request, connection: Connection): Promise<Respon
   }
   if (!response.ok) throw await errorOfResponse(response);
   return response;
+}
+
+/** Adds the key. One that no header can hold is refused here as the server refuses others. */
+function authorize(headers: Headers, key: string): void {
+  try {
+    headers.set("Authorization", `Bearer ${key}`);
+  } catch (error) {
+    const refusal = new PlumblineError("The key has characters that no key has.", "unauthenticated", 401);
+    refusal.cause = error;
+    throw refusal;
+  }
 }

@@ -26,11 +26,12 @@ export function upload(api: Api, { collection, files, onProgress, signal }: Uplo
     request.upload.onprogress = (event) => onProgress?.(event.total ? event.loaded / event.total : 1);
     request.onload = () => {
       const response = responseOf(request);
-      if (response.ok) resolve(JSON.parse(request.responseText) as Accepted);
+      if (response.ok) response.json().then((body) => resolve(body as Accepted), reject);
       else void errorOfResponse(response).then(reject);
     };
     request.onerror = () => reject(unreachable("The upload was cut."));
     request.onabort = () => reject(new DOMException("The upload was cancelled.", "AbortError"));
+    signal?.throwIfAborted();
     signal?.addEventListener("abort", () => request.abort(), { once: true });
     request.send(form);
   });
@@ -65,14 +66,14 @@ export async function* waitForJob(
 
 function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        reject(new DOMException("The wait was cancelled.", "AbortError"));
-      },
-      { once: true },
-    );
+    const cancel = () => {
+      clearTimeout(timer);
+      reject(new DOMException("The wait was cancelled.", "AbortError"));
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", cancel);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener("abort", cancel, { once: true });
   });
 }

@@ -119,12 +119,14 @@ function Once({ made, onClose }: { made: NewKey; onClose: () => void }) {
       <p>
         <code class="secret">{made.key}</code>
       </p>
-      <button
-        type="button"
-        onClick={() => void navigator.clipboard.writeText(made.key).then(() => setCopied(true))}
-      >
-        {copied ? t.value.copied : t.value.copy}
-      </button>
+      {isSecureContext && ( // elsewhere, as by plain HTTP, there is no clipboard
+        <button
+          type="button"
+          onClick={() => void navigator.clipboard.writeText(made.key).then(() => setCopied(true))}
+        >
+          {copied ? t.value.copied : t.value.copy}
+        </button>
+      )}
     </Dialog>
   );
 }

@@ -1,12 +1,13 @@
 import type { Citation } from "plumbline-client";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { t } from "../i18n";
-import { toDocument } from "../source/markdown";
+import { toNodes } from "../source/markdown";
 import { codePoints } from "../source/spans";
+import { plain } from "../ui/plain";
 import type { Retracted, Turn } from "./turn";
 
-/** Characters above which an answer is not parsed as Markdown: that would hold up the tab. */
-const MARKDOWN_CHARS = 100_000;
+/** Characters above which an answer is not parsed as Markdown: that could hold up the tab. */
+const MARKDOWN_CHARS = 20_000;
 /** Characters around a marker's number while Markdown is parsed: private use, so no text has them. */
 const OPEN = "\ue000";
 const CLOSE = "\ue001";
@@ -44,7 +45,7 @@ function LongText({ text }: { text: string }) {
 
 function MarkdownAnswer({ turn, onOpen }: AnswerTextProps) {
   const content = useMemo(
-    () => toDocument(withMarks(turn.text, turn.citations, turn.retracted)),
+    () => nodesOf(withMarks(turn.text, turn.citations, turn.retracted)),
     [turn.text, turn.citations, turn.retracted],
   );
   const box = useRef<HTMLDivElement>(null);
@@ -54,6 +55,18 @@ function MarkdownAnswer({ turn, onOpen }: AnswerTextProps) {
     box.current?.replaceChildren(shown);
   }, [content]);
   return <div class="prose answer" ref={box} />;
+}
+
+/** Returns an answer as Markdown, or as text if it nests deeper than the parser goes. */
+function nodesOf(text: string): DocumentFragment {
+  try {
+    return toNodes(text);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const nodes = document.createDocumentFragment();
+    nodes.append(text);
+    return nodes;
+  }
 }
 
 /** Returns the text with signs around the markers of citations and the retracted pieces. */
@@ -104,7 +117,7 @@ function button(citation: Citation | undefined, onOpen: (citation: Citation) => 
   made.type = "button";
   made.className = "marker";
   made.textContent = String(citation.marker);
-  made.setAttribute("aria-label", t.value.citation(citation.marker, citation.title));
+  made.setAttribute("aria-label", t.value.citation(citation.marker, plain(citation.title)));
   made.addEventListener("click", () => onOpen(citation));
   return made;
 }

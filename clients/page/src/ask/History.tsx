@@ -2,6 +2,7 @@ import { useState } from "preact/hooks";
 import { t } from "../i18n";
 import { Confirm } from "../ui/Dialog";
 import { plain } from "../ui/plain";
+import { unkept } from "./conversations";
 import type { Conversation } from "./turn";
 
 interface HistoryProps {
@@ -61,7 +62,13 @@ export function History(props: HistoryProps) {
             {t.value.chat.removeAll}
           </button>
         )}
-        <p class="faint">{t.value.chat.kept}</p>
+        {unkept.value === null ? (
+          <p class="faint">{t.value.chat.kept}</p>
+        ) : (
+          <p class="fault" role="alert">
+            {t.value.chat.unkept} <span class="faint">{plain(unkept.value)}</span>
+          </p>
+        )}
       </div>
       {asking && (
         <Confirm

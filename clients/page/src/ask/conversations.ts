@@ -1,6 +1,6 @@
 import { effect, signal } from "@preact/signals";
-import { createStore, del, get, set } from "idb-keyval";
-import { collection, me, owner } from "../session";
+import { createStore, get, update } from "idb-keyval";
+import { collection, owner } from "../session";
 import { type Conversation, newConversation, type Turn } from "./turn";
 
 /** Conversations that are kept; the oldest goes first. */
@@ -18,21 +18,23 @@ const store = createStore("plumbline", "conversations");
 export const conversations = signal<Conversation[]>([]);
 export const current = signal<Conversation>(newConversation(collection.value));
 
-let tenant: string | null = null;
+/** Set if this browser does not keep conversations: its words. */
+export const unkept = signal<string | null>(null);
 
-// Whoever signs in again after a key has ended goes on where the other key was; to sign out, or to
-// come from another tenant, begins anew.
+// Whoever signs in again after a key has ended goes on where the other key was.
 effect(() => {
-  const [name, of] = [owner.value, me.value?.tenant ?? null];
-  if (of !== tenant) current.value = newConversation(collection.peek());
-  tenant = of;
+  const name = owner.value;
   conversations.value = [];
   if (name !== null) void load(name);
 });
 
 async function load(name: string): Promise<void> {
-  const kept = (await get<Conversation[]>(name, store)) ?? [];
-  if (owner.peek() === name) conversations.value = kept;
+  try {
+    const kept = (await get<Conversation[]>(name, store)) ?? [];
+    if (owner.peek() === name) conversations.value = kept;
+  } catch (error) {
+    unkept.value = String(error);
+  }
 }
 
 /** Opens an empty conversation about the chosen collection. */
@@ -48,18 +50,25 @@ export function open(id: string): void {
 
 /** Puts a turn into the conversation, in place of the one with its id; keeps it if `keep`. */
 export function put(conversationId: string, turn: Turn, { keep }: { keep: boolean }): void {
-  const before =
-    current.value.id === conversationId
-      ? current.value
-      : conversations.value.find((each) => each.id === conversationId);
+  const isIt = (each: Conversation) => each.id === conversationId;
+  const before = isIt(current.value) ? current.value : conversations.value.find(isIt);
   if (!before) return; // it was deleted meanwhile
+  if (isIt(current.value)) current.value = withTurn(before, turn);
+  if (!keep) return;
+  const edit: Edit = (kept) => [
+    withTurn(kept.find(isIt) ?? before, turn),
+    ...kept.filter((each) => !isIt(each)),
+  ];
+  conversations.value = edit(conversations.value);
+  void change(edit);
+}
+
+function withTurn(before: Conversation, turn: Turn): Conversation {
   const turns = before.turns.some((each) => each.id === turn.id)
     ? before.turns.map((each) => (each.id === turn.id ? turn : each))
     : [...before.turns, turn];
   const title = before.title || turn.question.slice(0, TITLE_CHARS);
-  const after = { ...before, title, turns: turns.slice(-MOST_TURNS).map(slim) };
-  if (current.value.id === conversationId) current.value = after;
-  if (keep) void save([after, ...conversations.value.filter((each) => each.id !== conversationId)]);
+  return { ...before, title, turns: turns.slice(-MOST_TURNS).map(slim) };
 }
 
 /** Drops the passages of earlier turns. */
@@ -69,19 +78,28 @@ function slim(turn: Turn, place: number, turns: Turn[]): Turn {
 
 /** Deletes a conversation; it is shown until it is gone. */
 export async function remove(id: string): Promise<void> {
-  await save(conversations.value.filter((each) => each.id !== id));
+  await change((kept) => kept.filter((each) => each.id !== id));
   if (current.value.id === id) startFresh();
 }
 
 /** Deletes all conversations of the caller; they are shown until they are gone. */
 export async function removeAll(): Promise<void> {
-  if (owner.value !== null) await del(owner.value, store);
-  conversations.value = [];
+  await change(() => []);
   startFresh();
 }
 
-async function save(kept: Conversation[]): Promise<void> {
-  const some = kept.slice(0, MOST);
-  if (owner.value !== null) await set(owner.value, some, store);
-  conversations.value = some;
+type Edit = (kept: Conversation[]) => Conversation[];
+
+/** Changes what is kept, which another tab may have changed meanwhile. */
+async function change(edit: Edit): Promise<void> {
+  const name = owner.value;
+  if (name === null) return;
+  let now: Conversation[] = [];
+  try {
+    await update<Conversation[]>(name, (kept) => (now = edit(kept ?? []).slice(0, MOST)), store);
+    unkept.value = null;
+    if (owner.value === name) conversations.value = now;
+  } catch (error) {
+    unkept.value = String(error);
+  }
 }

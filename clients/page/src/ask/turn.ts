@@ -1,4 +1,5 @@
 import type { Answer, Citation, Hit } from "plumbline-client";
+import { newId } from "../ids";
 
 /** A retracted piece of an answer: characters `start` to `end` of its text. */
 export interface Retracted {
@@ -34,7 +35,7 @@ export interface Conversation {
 
 export function newTurn(question: string): Turn {
   return {
-    id: crypto.randomUUID(),
+    id: newId(),
     question,
     text: "",
     citations: [],
@@ -48,5 +49,5 @@ export function newTurn(question: string): Turn {
 }
 
 export function newConversation(collection: string): Conversation {
-  return { id: crypto.randomUUID(), collection, title: "", turns: [] };
+  return { id: newId(), collection, title: "", turns: [] };
 }

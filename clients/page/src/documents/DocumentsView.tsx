@@ -24,7 +24,7 @@ export function DocumentsView() {
   const [state, setState] = useState<State | "">("");
   const [prefix, setPrefix] = useState("");
   const [cursors, setCursors] = useState<string[]>([]);
-  const [doomed, setDoomed] = useState<Document | null>(null);
+  const [doomed, setDoomed] = useState<{ from: string; document: Document } | null>(null);
   const [said, setSaid] = useState("");
   const [fault, setFault] = useState<unknown>(null);
   useEffect(() => setCursors([]), [collection.value, state, prefix]);
@@ -37,17 +37,20 @@ export function DocumentsView() {
     ...(cursor ? { cursor } : {}),
   };
   const list = useLoad(
-    async (signal) => (await api.GET("/v1/documents", { params: { query }, signal })).data,
+    async (signal) => ({
+      from: query.collection, // until the next list has come, this one stays
+      ...(await api.GET("/v1/documents", { params: { query }, signal })).data,
+    }),
     [collection.value, state, prefix, cursor, changes.value],
   );
   useEffect(() => {
     if (may.value.has("write")) void loadJobs().then(adopt, setFault);
   }, []);
-  const remove = async (document: Document) => {
+  const remove = async (from: string, document: Document) => {
     setFault(null);
     try {
       await api.DELETE("/v1/documents/{document_id}", {
-        params: { path: { document_id: document.id }, query: { collection: collection.value } },
+        params: { path: { document_id: document.id }, query: { collection: from } },
       });
       setSaid(words.deleted(plain(document.title || document.uri)));
       changes.value++;
@@ -56,6 +59,7 @@ export function DocumentsView() {
       setFault(error);
     }
   };
+  const from = list.data?.from ?? collection.value;
   return (
     <div class="page">
       <h1>{t.value.documents}</h1>
@@ -98,18 +102,18 @@ export function DocumentsView() {
       {list.data && (
         <>
           <DocumentTable
-            documents={list.data.documents}
-            onOpen={(document) => openSource(collection.value, beginningOf(document))}
-            onDelete={may.value.has("write") ? setDoomed : null}
+            documents={list.data.documents ?? []}
+            onOpen={(document) => openSource(from, beginningOf(document))}
+            onDelete={may.value.has("write") ? (document) => setDoomed({ from, document }) : null}
           />
-          <Pager cursors={cursors} next={list.data.next_cursor} onMove={setCursors} />
+          <Pager cursors={cursors} next={list.data.next_cursor ?? null} onMove={setCursors} />
         </>
       )}
       {doomed && (
         <Confirm
-          question={words.deleteQuestion(plain(doomed.title || doomed.uri))}
+          question={words.deleteQuestion(plain(doomed.document.title || doomed.document.uri))}
           action={t.value.delete}
-          onConfirm={() => void remove(doomed)}
+          onConfirm={() => void remove(doomed.from, doomed.document)}
           onClose={() => setDoomed(null)}
         />
       )}

@@ -1,6 +1,7 @@
 import { useRef, useState } from "preact/hooks";
 import { t } from "../i18n";
 import { collection } from "../session";
+import { Fault } from "../ui/Fault";
 import { filesOf } from "./dropped";
 
 interface DropZoneProps {
@@ -15,6 +16,7 @@ export function DropZone({ onFiles }: DropZoneProps) {
   const files = useRef<HTMLInputElement>(null);
   const folder = useRef<HTMLInputElement>(null);
   const target = name ?? collection.value;
+  const [fault, setFault] = useState<unknown>(null);
   const take = (list: File[]) => list.length > 0 && onFiles(target, list);
   const picked = (input: HTMLInputElement) => {
     take([...(input.files ?? [])]);
@@ -32,7 +34,8 @@ export function DropZone({ onFiles }: DropZoneProps) {
       onDrop={(event) => {
         event.preventDefault();
         setOver(false);
-        if (event.dataTransfer) void filesOf(event.dataTransfer).then(take);
+        setFault(null);
+        if (event.dataTransfer) filesOf(event.dataTransfer).then(take, setFault);
       }}
     >
       <p>{words.drop}</p>
@@ -44,6 +47,7 @@ export function DropZone({ onFiles }: DropZoneProps) {
           {words.chooseFolder}
         </button>
       </div>
+      {fault !== null && <Fault error={fault} />}
       <label class="inline">
         {words.into}
         <input

@@ -1,5 +1,6 @@
 import { signal } from "@preact/signals";
 import { type Accepted, type Job, PlumblineError, upload, waitForJob } from "plumbline-client";
+import { newId } from "../ids";
 import { api, loadCollections, lockIfRefused } from "../session";
 
 /** A batch of files on its way into a collection. */
@@ -24,7 +25,7 @@ export const changes = signal(0);
 /** Sends files, and follows their job until it has ended. */
 export async function send(collection: string, files: readonly File[]): Promise<void> {
   const batch: Batch = {
-    id: crypto.randomUUID(),
+    id: newId(),
     collection,
     files: files.length,
     sent: 0,

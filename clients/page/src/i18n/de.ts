@@ -37,6 +37,7 @@ export const de: Words = {
     removeAll: "Alle löschen",
     removeAllQuestion: "Alle Gespräche in diesem Browser löschen?",
     kept: "Sie liegen nur in diesem Browser.",
+    unkept: "Dieser Browser bewahrt sie nicht auf: Sie enden beim Neuladen.",
     label: "Ihre Frage",
     placeholder: "Fragen Sie Ihre Dokumente",
     send: "Fragen",

@@ -35,6 +35,7 @@ export const en = {
     removeAll: "Delete all",
     removeAllQuestion: "Delete all conversations of this browser?",
     kept: "They are kept in this browser alone.",
+    unkept: "This browser does not keep them: they end with a reload.",
     label: "Your question",
     placeholder: "Ask your documents",
     send: "Ask",

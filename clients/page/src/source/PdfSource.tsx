@@ -3,14 +3,17 @@ import { t } from "../i18n";
 import { loadOriginal } from "./content";
 import type { Place } from "./opened";
 import type { PdfFile } from "./pdf";
+import type { Passage } from "./spans";
 
 interface PdfSourceProps {
   place: Place;
+  passage: Passage;
   onFailure: () => void;
+  onUnmarked: () => void;
 }
 
 /** A page of a PDF, drawn by PDF.js, with the quote marked in its text layer. */
-export function PdfSource({ place, onFailure }: PdfSourceProps) {
+export function PdfSource({ place, passage, onFailure, onUnmarked }: PdfSourceProps) {
   const box = useRef<HTMLDivElement>(null);
   const [file, setFile] = useState<PdfFile | null>(null);
   const [page, setPage] = useState(place.page ?? 1);
@@ -32,8 +35,9 @@ export function PdfSource({ place, onFailure }: PdfSourceProps) {
   }, [place]);
   useEffect(() => {
     if (!file || !box.current) return;
-    const drawing = file.draw(box.current, page, page === (place.page ?? 1) ? place.quote : "");
-    drawing.done.catch(onFailure);
+    const isMarked = passage.quote !== "" && page === (place.page ?? 1);
+    const drawing = file.draw(box.current, page, isMarked ? passage : null);
+    drawing.done.then((found) => found || onUnmarked(), onFailure);
     return drawing.cancel;
   }, [file, page]);
   return (

@@ -9,7 +9,7 @@ import { loadOriginal, loadSource, type Source } from "./content";
 import type { Place } from "./opened";
 import { PdfSource } from "./PdfSource";
 import { RichSource } from "./RichSource";
-import { codePoints } from "./spans";
+import { offsetOf, passageAt } from "./spans";
 import { TextSource } from "./TextSource";
 
 interface SourcePanelProps {
@@ -72,8 +72,11 @@ function Shown({ place, source }: { place: Place; source: Source }) {
   const drawn = drawerOf(source.record.media_type);
   const [tab, setTab] = useState<"drawn" | "text">(drawn ? "drawn" : "text");
   const [notice, setNotice] = useState("");
-  const points = codePoints(source.text);
-  const changed = points.slice(place.start, place.end).join("") !== place.quote;
+  const start = offsetOf(source.text, place.start);
+  const span = { start, end: start + place.quote.length };
+  const found = passageAt(source.text, span);
+  const changed = found.quote !== place.quote;
+  const passage = changed ? { before: "", quote: place.quote, after: "" } : found;
   const toText = (words: string) => {
     setNotice(words);
     setTab("text");
@@ -111,13 +114,19 @@ function Shown({ place, source }: { place: Place; source: Source }) {
         </p>
       )}
       {tab === "text" || !drawn ? (
-        <TextSource points={points} place={place} marked={!changed} />
+        <TextSource text={source.text} span={span} marked={!changed} />
       ) : drawn === "pdf" ? (
-        <PdfSource place={place} onFailure={() => toText(t.value.source.noRendering)} />
+        <PdfSource
+          place={place}
+          passage={passage}
+          onFailure={() => toText(t.value.source.noRendering)}
+          onUnmarked={() => setNotice(t.value.source.notFoundInRendering)}
+        />
       ) : (
         <RichSource
           kind={drawn}
           place={place}
+          passage={passage}
           onFailure={() => toText(t.value.source.noRendering)}
           onUnmarked={() => setNotice(t.value.source.notFoundInRendering)}
         />
@@ -141,7 +150,7 @@ function OriginalButton({ place }: { place: Place }) {
       const url = URL.createObjectURL(await loadOriginal(place.collection, place.documentId));
       const link = document.createElement("a");
       link.href = url;
-      link.download = place.uri.split("/").pop() || place.title;
+      link.download = plain(place.uri.split("/").pop() || place.title);
       link.click();
       setTimeout(() => URL.revokeObjectURL(url), 10_000);
     } catch (error) {

@@ -7,7 +7,7 @@ import {
   TextLayer,
 } from "pdfjs-dist";
 import workerUrl from "pdfjs-dist/build/pdf.worker.min.mjs?url";
-import { markQuote } from "./spans";
+import { markQuote, type Passage } from "./spans";
 
 GlobalWorkerOptions.workerSrc = workerUrl;
 /** Folders of PDF.js beside the page: its own fonts, and the encodings of East Asian text. */
@@ -15,14 +15,15 @@ const BESIDE = new URL("./pdfjs/", document.baseURI).href;
 
 /** A page that is being drawn. */
 export interface Drawing {
-  done: Promise<void>;
+  /** Resolves to false if a passage was to be marked and is not on the page. */
+  done: Promise<boolean>;
   cancel: () => void;
 }
 
 export interface PdfFile {
   pages: number;
-  /** Draws a page (from 1) into an element, as wide as it is, with the quote marked. */
-  draw: (box: HTMLElement, page: number, quote: string) => Drawing;
+  /** Draws a page (from 1) into an element, as wide as it is, with a passage marked. */
+  draw: (box: HTMLElement, page: number, passage: Passage | null) => Drawing;
   close: () => void;
 }
 
@@ -38,17 +39,22 @@ export async function openPdf(bytes: ArrayBuffer): Promise<PdfFile> {
   const pdf = await task.promise;
   return {
     pages: pdf.numPages,
-    draw: (box, page, quote) => draw(pdf, box, page, quote),
+    draw: (box, page, passage) => draw(pdf, box, page, passage),
     close: () => void task.destroy(),
   };
 }
 
-function draw(pdf: PDFDocumentProxy, box: HTMLElement, number: number, quote: string): Drawing {
+function draw(
+  pdf: PDFDocumentProxy,
+  box: HTMLElement,
+  number: number,
+  passage: Passage | null,
+): Drawing {
   let cancelled = false;
   let rendering: RenderTask | null = null;
   const run = async () => {
     const page = await pdf.getPage(number);
-    if (cancelled) return;
+    if (cancelled) return true;
     const viewport = viewportOf(page, box.clientWidth);
     const canvas = canvasOf(viewport.width, viewport.height);
     const text = document.createElement("div");
@@ -70,13 +76,15 @@ function draw(pdf: PDFDocumentProxy, box: HTMLElement, number: number, quote: st
     });
     await layer.render();
     await rendering.promise;
-    if (cancelled) return;
-    const marks = quote ? markQuote(text, quote) : [];
+    if (cancelled || !passage) return true;
+    const marks = markQuote(text, passage);
     marks[0]?.scrollIntoView({ block: "center" });
+    return marks.length > 0;
   };
   return {
     done: run().catch((error: unknown) => {
       if (!cancelled) throw error;
+      return true;
     }),
     cancel: () => {
       cancelled = true;
