@@ -20,12 +20,13 @@ from benchmarks._texts import sentences
 from rag.client import Client
 
 Ask = Callable[[str], Any]
+SECONDS = 15.0
 WARM_TURNS = 20
 ADDED_MS = 1.0
 
 
-def run(seconds: float) -> Report:
-    """Searches, then questions, each half of the time."""
+def run() -> Report:
+    """Searches, then questions."""
     report = Report()
     with (
         examples() as env,
@@ -38,7 +39,7 @@ def run(seconds: float) -> Report:
             "ask": (client.ask, _by_httpx(http, "/v1/query")),
         }
         for name, (ours, plain) in pairs.items():
-            _measure(report, name, ours, plain, seconds=seconds / len(pairs))
+            _measure(report, name, ours, plain)
     return report
 
 
@@ -46,13 +47,13 @@ def _by_httpx(http: httpx.Client, path: str) -> Ask:
     return lambda question: http.post(path, json={"query": question}).json()
 
 
-def _measure(report: Report, name: str, ours: Ask, plain: Ask, *, seconds: float) -> None:
+def _measure(report: Report, name: str, ours: Ask, plain: Ask) -> None:
     questions = sentences()
     walls: tuple[list[float], list[float]] = ([], [])
     cpus = ([0.0], [0.0])
     began = time.perf_counter()
     turn = 0
-    while time.perf_counter() - began < seconds or turn < 2 * WARM_TURNS:
+    while time.perf_counter() - began < SECONDS or turn < 2 * WARM_TURNS:
         question = questions[turn % len(questions)]
         ours(question)  # the first of a question fills the caches
         for place in (0, 1) if turn % 2 else (1, 0):

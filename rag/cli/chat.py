@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from rag.cli import output
+from rag.cli import answer_lines, output
 from rag.cli.argument_text import text_of
 from rag.cli.commands import ANSWERING, check_collection, client_for
 from rag.cli.connection import own_errors
@@ -79,9 +79,9 @@ class _Conversation:
         if answer.answer:
             self._messages.append({"role": "assistant", "content": answer.answer})
         if self._args.json:
-            output.show_at_once(answer, output.answer, as_json=True)
+            output.show_at_once(answer, answer_lines.answer, as_json=True)
             return
-        for line in (*output.evidence(answer), *output.degraded(answer), ""):
+        for line in (*answer_lines.evidence(answer), *answer_lines.degraded(answer), ""):
             print(line)  # noqa: T201
         remember(answer, self._args)
 

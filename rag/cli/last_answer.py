@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rag.cli.output import numbered
+from rag.cli.answer_lines import numbered
 from rag.cli.state_folder import state_file, write_private
 from rag.client import SearchResult
 from rag.errors import InputError

@@ -6,45 +6,24 @@ import json
 import os
 import re
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rag.client import (
     Answer,
-    Citation,
     Document,
-    Hit,
     Key,
     KeyList,
     NewKey,
     Response,
     SearchResult,
 )
-from rag.text.plain import plain
-from rag.types import REASONS
 
 Json = dict[str, Any]
 Body = TypeVar("Body", Json, Answer, SearchResult, Document, Key, KeyList, NewKey)
 Lines = Iterator[str]
 MAX_LISTED_DOCUMENTS = 20
-CLOSEST = 3
-_WIDTH = 88
-_STAGES = (
-    "rewrite",
-    "expand",
-    "embed",
-    "encode",
-    "search",
-    "fuse",
-    "fetch",
-    "rerank",
-    "widen",
-    "generate",
-    "cite",
-    "total",
-)
 
 
 def show(body: Body, lines: Callable[[Body], Lines], *, as_json: bool) -> None:
@@ -70,55 +49,6 @@ def json_of(body: Response | Json) -> Json:
     return body
 
 
-def answer(body: Answer) -> Lines:
-    """Yields the answer, the passage of each marker, and the time of each stage."""
-    if not body.abstained:
-        yield from textwrap.wrap(plain(body.answer), _WIDTH)
-        yield ""
-    yield from evidence(body)
-    yield from degraded(body)
-    yield from _timings(body)
-
-
-def evidence(body: Answer) -> Lines:
-    """Yields the passage of each marker; if it abstained, the reason and the closest passages."""
-    if body.abstained:
-        why = next((text for reason, text in REASONS.items() if reason == body.reason), "unknown")
-        yield f"No answer: {why} ({body.reason}, confidence {body.confidence:.2f})."
-        if body.missing:
-            yield f"Not found: {', '.join(map(plain, body.missing))}."
-        if body.hits:
-            yield ""
-            yield "Closest passages:"
-    for number, source in numbered(body):
-        text = source.quote if isinstance(source, Citation) else source.text
-        yield from _passage(number, source, text)
-    for sentence in body.uncited:
-        yield from textwrap.wrap(f"Without a citation: {plain(sentence)}", _WIDTH)
-
-
-def numbered(body: SearchResult) -> list[tuple[int, Hit | Citation]]:
-    """Returns the passages that are shown of a result, each with its number.
-
-    Those of an answer are its citations, and if it abstained, the closest hits.
-    """
-    if isinstance(body, Answer) and not body.abstained:
-        return [(citation.marker, citation) for citation in body.citations]
-    hits = body.hits[:CLOSEST] if isinstance(body, Answer) else body.hits
-    return list(enumerate(hits, start=1))
-
-
-def hits(body: SearchResult) -> Lines:
-    """Yields the passages, best first, with their rank in each leg."""
-    if not body.hits:
-        yield "Nothing found."
-    for number, hit in enumerate(body.hits, start=1):  # as `numbered`
-        ranks = ", ".join(f"{leg} {rank}" for leg, rank in hit.ranks.items())
-        yield from _passage(number, hit, hit.text, note=f"{hit.score:.4f} ({ranks})")
-    yield from degraded(body)
-    yield from _timings(body)
-
-
 def ingested(body: Json) -> Lines:
     """Yields the results of an ingestion."""
     counts, outcomes = body["counts"], body["outcomes"]
@@ -142,7 +72,7 @@ def ingested(body: Json) -> Lines:
 def reindexed(body: Json) -> Lines:
     """Yields the size of the index that is searched from now on."""
     held = f"{_documents(body['documents'])}, {body['chunks']} chunks"
-    yield f"{_bold(body['collection'])}: {held} in {body['seconds']:.1f} s."
+    yield f"{bold(body['collection'])}: {held} in {body['seconds']:.1f} s."
     yield "The version before is kept: `rag reindex --rollback` goes back to it."
 
 
@@ -214,7 +144,7 @@ def status(body: Json) -> Lines:
         yield "Nothing is stored yet: `rag ingest PATH` begins."
         return
     for each in body["collections"]:
-        yield f"{_bold(each['name'])}: {_documents(each['documents'])}, {each['chunks']} chunks"
+        yield f"{bold(each['name'])}: {_documents(each['documents'])}, {each['chunks']} chunks"
         if each.get("outdated"):
             indexed = f"{_documents(each['outdated'])} indexed by an older version"
             yield f"  {indexed}: `rag reindex --collection {each['name']}` brings them up."
@@ -305,17 +235,6 @@ def _toml_value(value: Any) -> str:
     return json.dumps(value)
 
 
-def _passage(number: int, source: Hit | Citation, text: str, note: str = "") -> Lines:
-    headings = [h for h in source.headings if h != source.title]
-    page = f", page {source.page}" if source.page else ""
-    where = " › ".join([source.title or source.uri, *headings])
-    yield f"{_bold(f'[{number}]')} {where}{page}  {note}".rstrip()
-    folded = " ".join(plain(text).split())
-    for line in textwrap.wrap(f"“{folded}”", _WIDTH - 4):
-        yield f"    {line}"
-    yield f"    {_dim(f'{source.uri} characters {source.start}–{source.end}')}"
-
-
 def evaluated(body: Json) -> Lines:
     """Yields the results of an evaluation run."""
     yield f"{body['run']}: {body['questions']:,} questions of {body['set']}."
@@ -380,26 +299,17 @@ def built(body: Json) -> Lines:
         yield f"Of {body['tried']:,} sentences were dropped: {dropped}."
 
 
-def degraded(body: SearchResult) -> Lines:
-    """Yields the stages that were left out, with the cause."""
-    for cause in body.degraded:
-        yield f"Degraded: {cause}"
-
-
-def _timings(body: SearchResult) -> Lines:
-    yield ""
-    yield _dim("  ".join(f"{s} {body.timings[s]:.1f} ms" for s in _STAGES if s in body.timings))
-
-
 def _documents(n: int) -> str:
     return f"{n} document" if n == 1 else f"{n} documents"
 
 
-def _bold(text: str) -> str:
+def bold(text: str) -> str:
+    """Returns text that stands out on a terminal."""
     return _styled(text, "1")
 
 
-def _dim(text: str) -> str:
+def dim(text: str) -> str:
+    """Returns text that stands back on a terminal."""
     return _styled(text, "2")
 
 

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Literal
 
-from rag.cli import output
+from rag.cli import answer_lines, output
 from rag.cli.argument_text import text_of
 from rag.cli.last_answer import remember
 from rag.client import AsyncClient, Filter
@@ -27,7 +27,7 @@ async def query(args: argparse.Namespace, client: AsyncClient) -> int:
     answer = await client.ask(
         _question(args), collection=args.collection, top_k=args.top_k, filters=filters(args)
     )
-    output.show(answer, output.answer, as_json=args.json)
+    output.show(answer, answer_lines.answer, as_json=args.json)
     if not args.json:
         remember(answer, args)
     return 0
@@ -38,7 +38,7 @@ async def search(args: argparse.Namespace, client: AsyncClient) -> int:
     found = await client.search(
         _question(args), collection=args.collection, top_k=args.top_k, filters=filters(args)
     )
-    output.show(found, output.hits, as_json=args.json)
+    output.show(found, answer_lines.hits, as_json=args.json)
     if not args.json:
         remember(found, args)
     return 0

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 
-from . import collections, documents, jobs, keys, questions, service
+from . import collections, documents, health, jobs, keys, questions, usage
 from .call import Call, Page
 from .events import Event
 from .responses import Accepted
@@ -111,11 +111,11 @@ class Stream(_Bound[P]):
     @overload
     def __get__(
         self, client: Client, owner: type
-    ) -> Callable[P, AbstractContextManager[Iterator[Event]]]: ...
+    ) -> Callable[P, AbstractContextManager[Iterator[Event], None]]: ...
     @overload
     def __get__(
         self, client: AsyncClient, owner: type
-    ) -> Callable[P, AbstractAsyncContextManager[AsyncIterator[Event]]]: ...
+    ) -> Callable[P, AbstractAsyncContextManager[AsyncIterator[Event], None]]: ...
     def __get__(self, client: object, owner: type) -> Any:
         return self if client is None else self._of(client)
 
@@ -159,7 +159,7 @@ class Endpoints:
     rotate_key = Endpoint(keys.rotate_key)
     revoke_key = Endpoint(keys.revoke_key)
 
-    get_usage = Endpoint(service.get_usage)
-    healthz = Endpoint(service.healthz)
-    readyz = Endpoint(service.readyz)
-    get_metrics = Endpoint(service.get_metrics)
+    get_usage = Endpoint(usage.get_usage)
+    healthz = Endpoint(health.healthz)
+    readyz = Endpoint(health.readyz)
+    get_metrics = Endpoint(health.get_metrics)

@@ -27,20 +27,19 @@ class App:
             self.received += message["body"]
             if not message["more_body"]:
                 break
-        match scope["path"]:
-            case "/fails":
-                raise RuntimeError("on purpose")
-            case "/hangs":
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    self.was_cancelled = True
+        if scope["path"] == "/fails":
+            raise RuntimeError("on purpose")
+        if scope["path"] == "/hangs":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.was_cancelled = True
         await send({"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b")]})
         await send({"type": "http.response.body", "body": b"first", "more_body": True})
         if scope["path"] == "/breaks":
             raise RuntimeError("on purpose")
         going = asyncio.create_task(self.may_go_on.wait())
-        leaving = asyncio.create_task(receive())
+        leaving = asyncio.ensure_future(receive())
         await asyncio.wait((going, leaving), return_when=asyncio.FIRST_COMPLETED)
         self.has_left = leaving.done() and leaving.result()["type"] == "http.disconnect"
         for task in (going, leaving):

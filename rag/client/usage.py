@@ -1,14 +1,12 @@
-"""The endpoints of the service itself: what was used, health and metrics."""
+"""The endpoint of the ledger: what was used, and what it cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-import httpx
-
 from .call import Call, as_
-from .responses import Health, UsageReport
+from .responses import UsageReport
 
 Group = Literal["tenant", "key", "subject", "model", "feature", "outcome", "day"]
 
@@ -26,22 +24,3 @@ def get_usage(
     """
     params = {"by": by, "since": since, "until": until}
     return Call(method="GET", path="/v1/usage", params=params, read=as_(UsageReport))
-
-
-def healthz() -> Call[Health]:
-    """Reports that the process answers."""
-    return Call(method="GET", path="/healthz", read=as_(Health))
-
-
-def readyz() -> Call[Health]:
-    """Reports that the models are loaded and warm."""
-    return Call(method="GET", path="/readyz", read=as_(Health))
-
-
-def get_metrics() -> Call[str]:
-    """Returns metrics for Prometheus."""
-    return Call(method="GET", path="/metrics", read=_text)
-
-
-def _text(response: httpx.Response) -> str:
-    return response.text
