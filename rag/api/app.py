@@ -45,7 +45,7 @@ def create_app(
     """
     with importing():  # here: commands, which open less, need none of it
         from rag.build.gateway import open_gateway
-        from rag.build.running import scoring, start
+        from rag.build.running import announcing, scoring, start
 
     running = Running()
 
@@ -55,6 +55,7 @@ def create_app(
                 start(settings) as (service, queue),
                 queue.started(),
                 scoring(service),
+                announcing(service),
                 open_gateway(service) as gateway,
             ):
                 await _warm(service)

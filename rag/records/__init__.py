@@ -20,6 +20,7 @@ from rag.records.documents import (
     Switch,
     Task,
 )
+from rag.records.webhooks import WebhookMessage
 
 __all__ = [
     "ATTEMPTS",
@@ -50,4 +51,5 @@ __all__ = [
     "Switch",
     "Task",
     "TenantRecord",
+    "WebhookMessage",
 ]
