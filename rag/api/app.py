@@ -149,7 +149,7 @@ def app_without_lifespan(
 
 def _all_routers() -> list[APIRouter]:
     # Imported here: a command that asks a question in its own process needs one of them.
-    from rag.api.clients import dify, ollama, rerankers
+    from rag.api.clients import dify, ollama, open_webui, rerankers
     from rag.api.openai import routes as openai
     from rag.api.routes import (
         collections,
@@ -163,7 +163,7 @@ def _all_routers() -> list[APIRouter]:
     )
 
     own = (questions, feedback, documents, collections, jobs, keys, usage)
-    return [module.router for module in (*own, openai, rerankers, dify, ollama, health)]
+    return [module.router for module in (*own, openai, rerankers, dify, ollama, open_webui, health)]
 
 
 def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:

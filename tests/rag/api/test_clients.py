@@ -140,6 +140,14 @@ async def test_dify_s_errors(http: httpx.AsyncClient) -> None:
         assert error.keys() == {"error_code", "error_msg"}
 
 
+async def test_open_webui_s_web_search(http: httpx.AsyncClient) -> None:
+    (first,) = await post(http, "/websearch?collection=docs", query=QUESTION, count=1, user="u")
+    assert first == {"link": DEPOT["uri"], "title": "Depot", "snippet": DEPOT["text"]}
+    assert len(await post(http, "/websearch?collection=docs", query=QUESTION)) == 2
+    error = await http.post("/websearch?collection=nope", json={"query": QUESTION})
+    assert (error.status_code, error.json()["code"]) == (404, "unknown_collection")
+
+
 async def test_ollama(http: httpx.AsyncClient) -> None:
     listed = (await http.get("/api/tags")).json()
     assert OllamaModels.model_validate(listed).model_dump() == listed
