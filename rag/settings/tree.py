@@ -221,10 +221,10 @@ def printable(settings: Settings) -> dict[str, Any]:
 def _masked(name: str, value: Any) -> Any:
     match value:
         case dict():
-            return {key: _masked(str(key), part) for key, part in value.items()}
+            return {key: _masked(f"{name}.{key}", part) for key, part in value.items()}
         case list() | tuple():
             return [_masked(name, part) for part in value]
-        case SecretStr() if name.endswith("url"):
+        case SecretStr() if name.endswith("url") and not name.startswith(".webhooks."):
             return masked(value.get_secret_value())
         case str() if name.endswith("url"):
             return masked(value)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import json
 import logging
+import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
+from standardwebhooks import WebhookVerificationError
 
 from rag.catalog import tables
 from rag.catalog.catalog import Catalog
@@ -18,6 +24,7 @@ from rag.catalog.database import Database
 from rag.settings.webhooks import WebhookSettings
 from rag.types import Scope
 from tests.catalogs import submit, succeed
+from tests.places import ROOT
 from tests.servers import free_port, serving, wait_for
 from tests.servers import submit as submit_to
 from tests.waiting import until
@@ -194,6 +201,26 @@ def test_the_signature_is_that_of_the_specification() -> None:
         b'{"test": 2432232314}',
     )
     assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+async def test_the_receiver_of_the_docs_takes_what_is_sent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (ROOT / "docs" / "webhooks.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    made: dict[str, Any] = {"__name__": "receiver"}
+    exec(code, made)
+    at, body = int(time.time()), json.dumps({"data": {"job_id": "j1", "state": "failed"}}).encode()
+    sign = functools.partial(signature, webhooks.key_of(receiver_of("https://a.example/").secret))
+    headers = {"webhook-id": "msg_1", "webhook-timestamp": str(at)}
+    transport = httpx.ASGITransport(made["app"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://a.example") as http:
+        post = functools.partial(http.post, "/webhook/plumbline", content=body)
+        signed = headers | {"webhook-signature": sign("msg_1", at, body)}
+        assert (await post(headers=signed)).status_code == 204
+        assert "j1 failed" in capsys.readouterr().out
+        with pytest.raises(WebhookVerificationError):
+            await post(headers=headers | {"webhook-signature": sign("msg_2", at, body)})
 
 
 def test_a_server_that_is_killed_tells_it_after_its_next_start(tmp_path: Path) -> None:

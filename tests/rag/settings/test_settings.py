@@ -476,7 +476,10 @@ def test_every_secret_is_known_as_one() -> None:
 
 
 def test_webhooks_show_no_secret(here: Path) -> None:
-    good = {"url": "https://a.example/hook", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+    good = {
+        "url": "https://a.example/hook/MfKQ9",
+        "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    }
     told = load_settings(webhooks={"n8n": good})
     assert "MfKQ9" not in repr(told.webhooks) + json.dumps(printable(told))
     for wrong, says in (
