@@ -20,7 +20,7 @@ from rag.catalog.tenants import Tenants
 from rag.catalog.unsettled import Unsettled
 from rag.catalog.usage import Usage
 from rag.catalog.versions import Versions
-from rag.catalog.webhooks import Webhooks
+from rag.catalog.webhook_outbox import Webhooks
 
 
 class Catalog:

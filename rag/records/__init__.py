@@ -20,7 +20,7 @@ from rag.records.documents import (
     Switch,
     Task,
 )
-from rag.records.webhooks import WebhookMessage
+from rag.records.webhook_messages import WebhookMessage
 
 __all__ = [
     "ATTEMPTS",
