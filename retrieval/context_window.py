@@ -25,8 +25,8 @@ class _Document:
     def follows(self, place: int) -> bool:
         """True if the previous chunk is on the same page and at most white space lies between.
 
-        Headings lie between chunks and never in one, so this is where a section continues. Both are
-        on one page because a citation names the page on which its passage begins.
+        Headings lie between chunks and never in one, so this is where a section continues. Both
+        begin on one page: where a page begins between two chunks is not known.
         """
         if not 0 < place < len(self.chunks):
             return False
@@ -120,8 +120,13 @@ def _merge(document: _Document, place: Place, hit: Hit, taken: set[Place]) -> Hi
     while (id_, last + 1) in taken and document.follows(last + 1):
         last += 1
     taken.difference_update((id_, at) for at in range(first, last + 1))
-    begin, end = document.chunks[first], document.chunks[last].end
-    return replace(
-        hit,
-        chunk=replace(begin, id=hit.chunk.id, text=document.text[begin.start : end], end=end),
+    chunks = document.chunks[first : last + 1]
+    begin, end = chunks[0], chunks[-1].end
+    chunk = replace(
+        begin,
+        id=hit.chunk.id,
+        text=document.text[begin.start : end],
+        end=end,
+        page_starts=tuple(sorted({at for each in chunks for at in each.page_starts})),
     )
+    return replace(hit, chunk=chunk)

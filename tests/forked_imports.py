@@ -19,8 +19,11 @@ import rag.cli.in_process
 import rag.cli.index
 import rag.cli.ingest
 import rag.cli.main
+import rag.cli.mcp
 import rag.cli.reindex
 import rag.cli.serve
+import rag.mcp.server
+import rag.mcp.transports
 import retrieval.embedders.embedder
 import retrieval.hybrid
 import retrieval.indexes.edge

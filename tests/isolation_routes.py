@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rag.api.docs_pages import ASSETS
+from rag.api.resource_metadata import METADATA
 from tests import isolation_documents as documents
+from tests import isolation_mcp as mcp
 from tests import isolation_questions as questions
 from tests.isolation_calls import TARGET, Call, Calls, is_refused
 from tests.isolation_world import Json
@@ -68,6 +70,60 @@ def _usage(calls: Calls) -> None:
             assert group["key"] in {each.key_id for each in seen}, group
 
 
+def _me(calls: Calls) -> None:
+    caller = calls.caller()
+    me = calls.send(caller, "GET", "/v1/me").json()
+    assert (me["tenant"], me["subject"], me["key_id"]) == (
+        caller.tenant, caller.subject, caller.key_id
+    )  # fmt: skip
+
+
+def _list_jobs(calls: Calls) -> None:
+    caller = calls.caller()
+    state = calls.rng.choice(["", "&state=running", "&state=failed", "&state=succeeded"])
+    path, cursor, seen = f"/v1/jobs?limit=7{state}", None, 0
+    while cursor is not None or seen == 0:
+        page = calls.send(caller, "GET", path + (f"&cursor={cursor}" if cursor else "")).json()
+        for job in page["jobs"]:
+            owner = calls.world.owners[job["id"]]
+            assert caller.reaches(job["collection"])
+            assert owner.name == caller.name or (caller.admin and owner.tenant == caller.tenant)
+        cursor, seen = page["next_cursor"], seen + 1
+        if seen == 5:
+            return
+
+
+def _list_answers(calls: Calls) -> None:
+    caller = calls.caller()
+    if calls.rng.random() < 0.3:
+        hidden = calls.beyond(caller)
+        is_refused(calls.same(caller, "GET", f"/v1/answers?collection={TARGET}", hidden=hidden))
+        return
+    narrow = calls.rng.choice(["", "&abstained=true", "&rating=up", "&low=false"])
+    response = calls.send(caller, "GET", f"/v1/answers?limit=50{narrow}")
+    assert response.is_success == caller.admin
+    if caller.admin:
+        for answer in response.json()["answers"]:
+            owner = calls.world.owners.get(answer["id"])  # none: asked in a form without ids
+            assert owner is None or owner.tenant == caller.tenant
+
+
+def _of_a_collection(path: str) -> Call:
+    def call(calls: Calls) -> None:
+        caller = calls.caller()
+        is_refused(calls.same(caller, "GET", path, hidden=calls.beyond(caller)))
+
+    return call
+
+
+def _for_admins(path: str) -> Call:
+    def call(calls: Calls) -> None:
+        caller = calls.caller()
+        assert (calls.send(caller, "GET", path).status_code == 403) != caller.admin
+
+    return call
+
+
 def _open(method: str, path: str) -> Call:
     def call(calls: Calls) -> None:
         calls.send(calls.caller(), method, path)
@@ -91,9 +147,21 @@ _QUESTION_CALLS: dict[str, Call] = {
         f"/websearch?collection={TARGET}", lambda q, _: {"query": q, "count": 20}, streams=False
     ),
 }
+_VIEWS: dict[str, Call] = {
+    "GET /v1/me": _me,
+    "GET /v1/jobs": _list_jobs,
+    "GET /v1/answers": _list_answers,
+    "GET /v1/drift": _of_a_collection(f"/v1/drift?collection={TARGET}"),
+    "GET /v1/eval-runs": _for_admins("/v1/eval-runs"),
+    "GET /v1/eval-runs/compare": _for_admins("/v1/eval-runs/compare?a=a&b=b"),
+    "GET /v1/eval-runs/{name}": _for_admins("/v1/eval-runs/a"),
+    "GET /v1/queue": _for_admins("/v1/queue"),
+    "GET /v1/tenants": _for_admins("/v1/tenants"),
+}
 _TEXTS = ["The harbour opens at nine.", "The kitchen is warm."]
 CALLS: dict[str, Call] = {
     **_QUESTION_CALLS,
+    "POST /mcp": mcp.call,
     "POST /v1/documents": documents.submit,
     "GET /v1/documents": documents.list_documents,
     f"GET {_DOCUMENT}": documents.document_call("GET"),
@@ -137,13 +205,14 @@ CALLS: dict[str, Call] = {
     "POST /v1/keys/{key_id}/rotate": _key_call("POST", "/rotate"),
     "DELETE /v1/keys/{key_id}": _key_call("DELETE"),
     "GET /v1/usage": _usage,
+    **_VIEWS,
     "GET /metrics": _open("GET", "/metrics"),
     "GET /healthz": _open("GET", "/healthz"),
     "GET /readyz": _open("GET", "/readyz"),
     f"* {ASSETS}": _open("GET", f"{ASSETS}/swagger-ui.css"),
     **{
         f"{method} {path}": _open(method, path)
-        for path in ("/openapi.json", "/docs", "/redoc")
+        for path in ("/openapi.json", "/docs", "/redoc", METADATA)
         for method in ("GET", "HEAD")
     },
 }
@@ -151,9 +220,11 @@ _WEIGHTS: dict[str, float] = {
     **dict.fromkeys(_QUESTION_CALLS, 20),
     **{name: 10 for name in CALLS if _DOCUMENT in name or "jobs" in name},
     f"DELETE {_DOCUMENT}": 4,
+    "POST /mcp": 15,
     "POST /v1/documents": 15,
     "GET /v1/documents": 10,
     "POST /v1/feedback": 10,
+    **dict.fromkeys(_VIEWS, 2),
     "POST /v1/keys": 0.3,
     "DELETE /v1/collections/{collection}": 1,
     "PUT /v1/collections/{collection}/acl": 2,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from eval.compare.attribution import Cause, Stage, attribute
+from eval.measures.slices import ANSWERABLE
 from eval.measures.statistics import Interval, difference_interval, paired_p_value
 from eval.measures.two_samples import holm
 from eval.runs.run_folder import Run
@@ -72,6 +73,8 @@ class Change:
     """A question whose leading measure changed; `gained` is by how much, negative for a loss.
 
     `answers` are the baseline's and the candidate's; if one is empty, `reasons` says why.
+    `expected` are the gold answers, as far as the runs have them; for a question that should be
+    declined, `unanswerable` is True.
     """
 
     id: str
@@ -80,6 +83,8 @@ class Change:
     cause: Cause
     answers: tuple[str, str]
     reasons: tuple[str, str]
+    expected: tuple[str, ...]
+    unanswerable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +238,8 @@ def _changes(baseline: Table, candidate: Table, measure: str) -> list[Change]:
             cause=attribute(before, now, gained=gained > 0),
             answers=(before.answer, now.answer),
             reasons=(before.error or before.reason or "", now.error or now.reason or ""),
+            expected=before.expected or now.expected,
+            unanswerable=now.slices.get(ANSWERABLE) == "no",
         )
         for gained, before, now in pairs
         if gained and not np.isnan(gained)

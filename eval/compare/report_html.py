@@ -17,6 +17,7 @@ from eval.compare.markup import Content, page, tag
 from eval.compare.report import LATENCIES, Mean, Report, by_slice, latencies, stage_times
 from eval.compare.svg_charts import Axis, Curve, Spot, bar, curves, spots
 from eval.compare.text import answered, most_changed
+from eval.measures.slices import ANSWERABLE
 from eval.runs.run_folder import Outcome
 from eval.runs.tables import EXPENSES, Table, differing_settings
 
@@ -280,7 +281,8 @@ def _change(baseline: str, candidate: str, change: Change) -> Element:
     before, now = answered(change)
     about = f"{change.gained:+.3f} · {change.cause.stage}: {clipped(change.cause.says)}"
     sides = [_answer(baseline, before), _answer(candidate, now)]
-    return _card(change.question, change.id, about, tag("div", sides, class_="sides"))
+    sides += _expected(change.expected, unanswerable=change.unanswerable)
+    return _card(change.question, change.id, about, sides)
 
 
 def _lowest(table: Table, measure: str) -> Iterator[Element]:
@@ -289,18 +291,31 @@ def _lowest(table: Table, measure: str) -> Iterator[Element]:
         outcome = table.run.outcomes[place]
         if not math.isnan(scores[place]):
             about = f"{scores[place]:.3f} · {first_relevant(outcome)}"
-            yield _card(outcome.question, outcome.id, about, _answer("", _given(outcome)))
+            unanswerable = outcome.slices.get(ANSWERABLE) == "no"
+            expected = _expected(outcome.expected, unanswerable=unanswerable)
+            given = _answer("given" if expected else "", _given(outcome))
+            yield _card(outcome.question, outcome.id, about, [given, *expected])
 
 
 def _given(outcome: Outcome) -> str:
     return outcome.answer or f"(no answer: {outcome.error or outcome.reason or 'empty'})"
 
 
+def _expected(answers: Sequence[str], *, unanswerable: bool) -> list[Element]:
+    """Returns the gold answers of a question as one element; none if the run has none."""
+    if unanswerable:
+        return [_answer("expected", "(no answer)", kind="expected")]
+    if not answers:
+        return []
+    return [_answer("expected", " / ".join(dict.fromkeys(answers)), kind="expected")]
+
+
 def _card(question: str, name: str, about: str, answers: Content) -> Element:
     heading = tag("h4", clipped(question, ANSWER), " ", tag("small", clipped(name)), dir="auto")
-    return tag("article", heading, tag("p", about, class_="says"), answers)
+    sides = tag("div", answers, class_="sides")
+    return tag("article", heading, tag("p", about, class_="says"), sides)
 
 
-def _answer(run: str, text: str) -> Element:
-    named: Content = tag("small", run) if run else []
-    return tag("blockquote", named, tag("p", clipped(text, ANSWER), dir="auto"))
+def _answer(name: str, text: str, *, kind: str = "") -> Element:
+    named: Content = tag("small", name) if name else []
+    return tag("blockquote", named, tag("p", clipped(text, ANSWER), dir="auto"), class_=kind)

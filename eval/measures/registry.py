@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from eval.datasets.corpus import Question, Span
+from eval.measures.correctness import correct
 from eval.measures.ranking import ranking_measure, ranking_measures, ranking_names
 from eval.measures.spans import first_characters, overlap, span_scores
 from eval.measures.squad import answer_scores, language_of
@@ -25,7 +26,7 @@ Gains = Mapping[str, int]
 RETRIEVAL = ("nDCG@10", "R@10", "R@100", "RR", "AP", "P@5", "Success@1", "Success@5", "Judged@10")
 SPANS = ("span_recall@5", "span_precision@5", "span_iou@5", "span_iou@2000c")
 CONTEXT = ("context_precision@10", "context_recall@10")
-ANSWERS = ("exact_match", "f1", "contains_gold")
+ANSWERS = ("exact_match", "f1", "contains_gold", "correct")
 CITATIONS = (
     *("cited_document_precision", "cited_document_recall"),
     *("cited_span_precision", "cited_span_recall", "cited_span_iou"),
@@ -158,8 +159,9 @@ def _answers(question: Question, outcome: Outcome) -> dict[str, float]:
     if outcome.error:
         return dict.fromkeys(ANSWERS, 0.0)
     golds = question.answers if question.answerable else ()
-    answer = without_markers(outcome.answer)
-    return answer_scores(answer, golds, language_of(question))._asdict()
+    answer, language = without_markers(outcome.answer), language_of(question)
+    scores = answer_scores(answer, golds, language)._asdict()
+    return {**scores, "correct": correct(answer, golds, language)}
 
 
 def _citations(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.measures.two_samples import DRAWS_AT_ONCE, holm
+from rag.process.extras import needing
 from rag.types import Floats
 
 DRAWS = 10_000
@@ -83,7 +84,8 @@ def _student(values: Floats) -> Interval:
     mean = float(values.mean())
     if np.ptp(values) == 0:
         return Interval(mean, mean)
-    from scipy.special import stdtrit
+    with needing("eval", for_="An interval of a mean"):
+        from scipy.special import stdtrit
 
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     half = float(stdtrit(len(values) - 1, UPPER)) * error

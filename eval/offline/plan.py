@@ -101,6 +101,7 @@ class Plan:
             config={**without_passwords(settings), "run": parameters},
             version=code_version(),
             started=self.started,
+            tenant=self.tenant,
         )
 
     @cached_property

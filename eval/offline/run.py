@@ -156,7 +156,12 @@ async def ask_by(
             measured = measure(question, gains, outcome, plan.measures)
             own = {n: v for n, v in slices.get(question.id, {}).items() if n != ANSWERABLE}
             parts = {**slices_of(question), **own}
-            outcome = replace(outcome, measures={**outcome.measures, **measured}, slices=parts)
+            outcome = replace(
+                outcome,
+                measures={**outcome.measures, **measured},
+                slices=parts,
+                expected=question.answers if question.answerable else (),
+            )
             take(outcome)
             if plan.name:
                 traces.score(_scores(outcome, plan.tenant))

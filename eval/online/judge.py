@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, Field
 
-from generation.query.short_completion import write
+from generation.query.short_completion import Completion, write
+from rag.errors import InputError
 from rag.protocols import ChatModel
 from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Trace
@@ -39,6 +40,16 @@ _TAGS = tag_pattern("question", "passage", "answer")
 _log = logging.getLogger(__name__)
 
 
+_SCORE = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
+SCHEMA: Mapping[str, object] = {
+    "type": "object",
+    "properties": {"reason": {"type": "string"}, "groundedness": _SCORE, "relevance": _SCORE},
+    "required": ["reason", "groundedness", "relevance"],
+    "additionalProperties": False,
+}
+"""Without bounds of lengths: OpenAI refuses them in a strict schema."""
+
+
 class _Written(BaseModel):
     reason: str = ""
     groundedness: int = Field(ge=1, le=5)
@@ -61,6 +72,8 @@ class AnswerJudge:
 
     def __init__(self, model: ChatModel) -> None:
         self._model = model
+        self._schema: Mapping[str, object] | None = SCHEMA
+        """None once the model's server has refused it."""
 
     async def judge(
         self, question: str, answer: str, passages: Sequence[Chunk], meter: Meter | None = None
@@ -68,15 +81,15 @@ class AnswerJudge:
         """Returns the model's verdict; a failure or an invalid reply is logged."""
         trace = Trace(meter=meter or Meter())
         with trace.inside(trace.root), trace.meter.working("judge"):
-            completion = await write(
-                self._model,
-                _messages(question, answer, passages),
-                trace,
-                trace.root,
-                template=PROMPT,
-                max_tokens=MAX_TOKENS,
-                seconds=SECONDS,
-            )
+            completion = await self._write(_messages(question, answer, passages), trace)
+            if isinstance(completion.error, InputError) and self._schema is not None:
+                self._schema = None
+                _log.warning(
+                    "The judge %s takes no JSON schema, and is asked without: %s",
+                    self._model.name,
+                    completion.error,
+                )
+                completion = await self._write(_messages(question, answer, passages), trace)
         cost = completion.usage.cost
         if completion.error:
             return self._failed(str(completion.error), cost)
@@ -92,6 +105,18 @@ class AnswerJudge:
             },
             reason=written.reason,
             cost=cost,
+        )
+
+    async def _write(self, messages: Sequence[Message], trace: Trace) -> Completion:
+        return await write(
+            self._model,
+            messages,
+            trace,
+            trace.root,
+            template=PROMPT,
+            max_tokens=MAX_TOKENS,
+            seconds=SECONDS,
+            schema=self._schema,
         )
 
     def _failed(self, cause: str, cost: float) -> Verdict:

@@ -23,6 +23,7 @@ from typing import IO, Any, Self
 from eval.runs.atomic_write import write_atomically
 from rag.errors import InputError
 from rag.privacy.redaction import HIDDEN, scrubbed
+from rag.types import DEFAULT_TENANT
 
 INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"
 """Names of the files in a run's folder."""
@@ -55,20 +56,21 @@ class Outcome:
     """The outcome of one question.
 
     `id` is the question's in the set; `slices` are the parts of the set that it belongs to
-    (`{"lang": "de"}`). `hits` are best first. `documents` are ids, best first, of the first
-    `chunks_asked` chunks: more than `hits` if these are of fewer documents than were asked for.
-    `answer` is empty if it abstained, and `reason` says why. `unsupported` and `uncited` count
-    markers that were removed and sentences without a marker. `claims` counts the sentences of a
-    model by what became of them, `refused_right` those that were refused and have a right answer,
-    `wrong_figures` the figures of the answer that no passage has. `timings` are milliseconds by
-    stage, `seconds` the whole. `measures` are by name, as `eval.measures` has them; one that does
-    not apply to the question is missing. `trace_id` names its trace. `error` is what failed; then
-    all else is empty.
+    (`{"lang": "de"}`). `expected` are its gold answers, if it has some. `hits` are best first.
+    `documents` are ids, best first, of the first `chunks_asked` chunks: more than `hits` if these
+    are of fewer documents than were asked for. `answer` is empty if it abstained, and `reason` says
+    why. `unsupported` and `uncited` count markers that were removed and sentences without a marker.
+    `claims` counts the sentences of a model by what became of them, `refused_right` those that were
+    refused and have a right answer, `wrong_figures` the figures of the answer that no passage has.
+    `timings` are milliseconds by stage, `seconds` the whole. `measures` are by name, as
+    `eval.measures` has them; one that does not apply to the question is missing. `trace_id` names
+    its trace. `error` is what failed; then all else is empty.
     """
 
     id: str
     question: str
     slices: Mapping[str, str]
+    expected: tuple[str, ...] = ()
     hits: tuple[Found, ...] = ()
     documents: tuple[str, ...] = ()
     chunks_asked: int = 0
@@ -97,7 +99,8 @@ class RunInfo:
     """The set, the configuration and the code of a run.
 
     `set_fingerprint` identifies the set's questions and judgements, `config` is the settings
-    without their secrets, `version` Plumbline's. Times are ISO 8601, UTC; `finished` is None until
+    without their secrets, `version` Plumbline's. `tenant` is whose run it is; runs of versions that
+    did not record it are the default tenant's. Times are ISO 8601, UTC; `finished` is None until
     the run is finished.
     """
 
@@ -107,6 +110,7 @@ class RunInfo:
     config: Mapping[str, Any]
     version: str
     started: str
+    tenant: str = DEFAULT_TENANT
     finished: str | None = None
 
 
@@ -162,11 +166,11 @@ class RunFolder:
 
     def _begin(self) -> None:
         if (self._folder / OUTCOMES).stat().st_size:
-            before = _read_info(self._folder)
+            before = read_info(self._folder)
             _check_same(self._folder, before, self.info)
             self.info = before
         elif (self._folder / INFO).exists():
-            _read_info(self._folder)  # fails unless it is a run's, of which nothing was asked yet
+            read_info(self._folder)  # fails unless it is a run's, of which nothing was asked yet
         _write(self._folder / INFO, asdict(self.info))
         self.done = frozenset(o.id for o in self._mended() if not o.error)
 
@@ -206,20 +210,20 @@ def read_run(folder: Path) -> Run:
     Raises:
         InputError: There is none, it is not finished, or a line of it cannot be read.
     """
-    info = _read_info(folder)
+    info = read_info(folder)
     if info.finished is None:
         raise InputError(
             f"The run {folder} is not finished: run the same `rag eval run` again, and it goes on."
         )
     outcomes = tuple(sorted(_outcomes(folder), key=lambda outcome: outcome.id))
-    return Run(folder=folder, info=info, outcomes=outcomes, summary=_read(folder / SUMMARY))
+    return Run(folder=folder, info=info, outcomes=outcomes, summary=read_summary(folder))
 
 
 def is_finished(folder: Path, info: RunInfo) -> bool:
     """True if the folder holds exactly this run, complete."""
     if not (folder / INFO).exists():
         return False
-    before = _read_info(folder)
+    before = read_info(folder)
     return before.finished is not None and not _differs(before, info)
 
 
@@ -234,7 +238,7 @@ def _check_same(folder: Path, before: RunInfo, info: RunInfo) -> None:
 
 def _differs(before: RunInfo, info: RunInfo) -> str:
     """Returns the first thing in which two runs differ, in words; empty if they do not."""
-    for name in ("set_name", "set_fingerprint", "questions", "config", "version"):
+    for name in ("set_name", "set_fingerprint", "questions", "config", "version", "tenant"):
         if getattr(before, name) != getattr(info, name):
             return name.replace("_", " ")
     return ""
@@ -281,14 +285,33 @@ def outcome_of(row: dict[str, Any]) -> Outcome:
     citations = tuple(Cited(**cited) for cited in row.pop("citations"))
     degraded = tuple(row.pop("degraded"))
     documents = tuple(row.pop("documents", ()))
-    return Outcome(hits=hits, documents=documents, citations=citations, degraded=degraded, **row)
+    expected = tuple(row.pop("expected", ()))
+    return Outcome(
+        hits=hits,
+        documents=documents,
+        citations=citations,
+        degraded=degraded,
+        expected=expected,
+        **row,
+    )
 
 
-def _read_info(folder: Path) -> RunInfo:
+def read_info(folder: Path) -> RunInfo:
+    """Reads the description of a run.
+
+    Raises:
+        InputError: There is none, or it cannot be read.
+    """
     try:
         return RunInfo(**_read(folder / INFO))
     except TypeError as error:
         raise InputError(f"{folder / INFO} is not what `rag eval run` writes: {error}.") from error
+
+
+def read_summary(folder: Path) -> Mapping[str, Any]:
+    """Reads the summary of a finished run; raises as `read_info` does."""
+    summary: Mapping[str, Any] = _read(folder / SUMMARY)
+    return summary
 
 
 def _read(path: Path) -> Any:
@@ -298,6 +321,8 @@ def _read(path: Path) -> Any:
         raise InputError(
             f"{path.parent} is no run: {path.name} is missing. `rag eval run` writes one."
         ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}.") from error
 

@@ -300,7 +300,7 @@ def _citation(passage: Passage, marker: int, span: Span, support: float) -> Cita
         document_id=chunk.document_id,
         uri=chunk.uri,
         title=chunk.title,
-        page=chunk.page,
+        page=chunk.page_at(chunk.start + start),
         headings=chunk.headings,
         start=chunk.start + start,
         end=chunk.start + end,

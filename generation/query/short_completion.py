@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from rag.errors import InputError, UpstreamError
@@ -33,8 +33,9 @@ async def write(
     template: str,
     max_tokens: int,
     seconds: float,
+    schema: Mapping[str, object] | None = None,
 ) -> Completion:
-    """Returns the text that the model writes.
+    """Returns the text that the model writes; with a `schema`, JSON that fits it.
 
     Without an `error` it is complete and not blank. With an InputError the model cannot take the
     messages; with an UpstreamError it failed, took longer than `seconds`, or did not end within
@@ -44,12 +45,13 @@ async def write(
     text, complete = "", True
     usage: Usage | None = None
     error: InputError | UpstreamError | None = None
+    sampling = Sampling(max_tokens=max_tokens, schema=schema)
     span.input = [{"role": message.role, "content": message.content} for message in messages]
     span.attributes |= {"model": model.name, "max_tokens": max_tokens}
     span.attributes |= of_template(template)
     try:
         async with asyncio.timeout(seconds):
-            async for piece in model.stream(messages, sampling=Sampling(max_tokens=max_tokens)):
+            async for piece in model.stream(messages, sampling=sampling):
                 text += piece.text
                 complete = complete and piece.finish_reason != "length"
                 usage = piece.usage or usage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -235,11 +235,18 @@ def _chunks(document: Document, packs: Iterable[Sequence[Piece]]) -> list[Chunk]
                 title=document.title,
                 uri=document.uri,
                 page=bisect_right(document.pages, start) if document.pages else None,
+                page_starts=_page_starts(document, start, start + len(text)),
                 headings=headings,
                 meta=document.meta,
             )
         )
     return chunks
+
+
+def _page_starts(document: Document, start: int, end: int) -> tuple[int, ...]:
+    """Returns where pages begin after `start` and before `end`."""
+    pages = document.pages
+    return tuple(pages[bisect_right(pages, start) : bisect_left(pages, end)])
 
 
 class _ChunkIds:

@@ -21,7 +21,9 @@ from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.deps import Running
 from rag.api.docs_pages import add_pages
 from rag.api.gate import Gate
+from rag.api.mcp_endpoint import mcp_route
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
+from rag.api.resource_metadata import ResourceMetadata
 from rag.build.service import Service
 from rag.build.storage import Storage
 from rag.errors import RagError, StorageError
@@ -30,8 +32,10 @@ from rag.privacy.redaction import words
 from rag.process.imports import importing
 from rag.settings.tree import Settings
 from rag.types import Principal
+from rag.web import page
 
 _log = logging.getLogger(__name__)
+MCP_HEADERS = ("MCP-Protocol-Version", "Mcp-Method", "Mcp-Name")
 CLIENT_GONE = 499
 """The status that nginx logs for a client that hung up; nobody receives it."""
 
@@ -129,13 +133,20 @@ def app_without_lifespan(
         redoc_url=None,
     )
     add_pages(app)
+    _add_page(app)
     app.state.running, app.state.settings = running, settings
     for router in _all_routers() if routers is None else routers:
         app.include_router(router)
+    metadata = ResourceMetadata(settings)
+    if routers is None:
+        app.router.routes += [
+            mcp_route(app, public_url=settings.server.public_url),
+            metadata.route(),
+        ]
     if caller is None and not settings.gateway.enabled:
         caller = Principal()
     app.add_middleware(BodyLimit, limits=settings.limits)
-    app.add_middleware(Gate, running=running, caller=caller)
+    app.add_middleware(Gate, running=running, caller=caller, metadata=metadata)
     app.add_middleware(Auditing, running=running)
     _add_origin_checks(app, hosts, settings.server.allowed_origins)
     app.add_middleware(RequestId)
@@ -152,18 +163,29 @@ def _all_routers() -> list[APIRouter]:
     from rag.api.clients import dify, ollama, open_webui, rerankers
     from rag.api.openai import routes as openai
     from rag.api.routes import (
+        answers,
         collections,
         documents,
+        eval_runs,
         feedback,
         health,
         jobs,
         keys,
+        me,
         questions,
         usage,
+        whole_service,
     )
 
     own = (questions, feedback, documents, collections, jobs, keys, usage)
-    return [module.router for module in (*own, openai, rerankers, dify, ollama, open_webui, health)]
+    views = (me, answers, eval_runs, whole_service)
+    others = (openai, rerankers, dify, ollama, open_webui)
+    return [module.router for module in (*own, *views, *others, health)]
+
+
+def _add_page(app: FastAPI) -> None:
+    for path in ("/", *(f"{folder}/{{file:path}}" for folder in page.FOLDERS)):
+        app.add_route(path, page.response, include_in_schema=False)
 
 
 def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:
@@ -179,6 +201,7 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
                 "Content-Type",
                 "X-Request-ID",
                 "traceparent",
+                *MCP_HEADERS,
             ],
             expose_headers=["Location", "X-Request-ID", *LIMIT_FIELDS],
         )

@@ -22,7 +22,7 @@ from rag.gateway.audit_log import AuditLog
 from rag.gateway.gateway import Gateway
 from rag.protocols import Queue
 from rag.records import CollectionRecord
-from rag.settings.tree import COLLECTION
+from rag.settings.tree import COLLECTION, Settings
 from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Trace, trace_of
 from rag.types import PERMISSIONS, Permission, Principal, Scope
@@ -46,6 +46,8 @@ class Running:
     failure: RagError | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Lock for large requests: one is read at a time, each in a separate process."""
+    analysis: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Lock for reports that take seconds of a core: one is computed at a time."""
     since: float = field(default_factory=time.monotonic)
 
     def loading(self, message: str) -> BusyError:
@@ -99,6 +101,19 @@ def needs(permission: Permission) -> params.Depends:
     """Returns the dependency of a route that only callers with this permission may use."""
     found: params.Depends = Depends(_CHECKS[permission])
     return found
+
+
+async def _known() -> None:
+    """Lets every caller pass: the gate has refused those without a valid key or token."""
+
+
+KNOWN: params.Depends = Depends(_known)
+"""The dependency of a route that every caller may use, whatever the key permits."""
+
+
+def needs_key(route: APIRoute) -> bool:
+    """Returns True if a route declares who may use it."""
+    return KNOWN in route.dependencies or permission_of(route) is not None
 
 
 def permission_of(route: APIRoute) -> Permission | None:
@@ -155,6 +170,12 @@ async def api_keys(request: Request, storage: StorageDep) -> ApiKeys:
     return ApiKeys(storage.catalog.keys, changed=changed)
 
 
+async def settings_of(request: Request) -> Settings:
+    """Returns the settings, before anything is loaded, too."""
+    found: Settings = request.app.state.settings
+    return found
+
+
 def meter_of(request: Request) -> Meter:
     """Returns what the caller is charged by; without a gateway it only adds up."""
     return request.scope.get("account") or Meter()
@@ -177,4 +198,5 @@ QueueDep = Annotated[Queue, Depends(queue)]
 PrincipalDep = Annotated[Principal, Depends(principal)]
 ApiKeysDep = Annotated[ApiKeys, Depends(api_keys)]
 ScopeDep = Annotated[Scope, Depends(scope)]
+SettingsDep = Annotated[Settings, Depends(settings_of)]
 TraceDep = Annotated[Trace, Depends(trace)]

@@ -8,12 +8,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rag.api import problems
 from rag.api.deps import Running
 from rag.api.docs_pages import ASSETS
+from rag.api.mcp_endpoint import PATH as MCP
+from rag.api.resource_metadata import METADATA, ResourceMetadata
 from rag.errors import RagError, UnauthenticatedError
 from rag.gateway.accounts import Accounts
 from rag.types import Principal
+from rag.web import page
 
-OPEN = ("/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
-"""Paths that need no key: probes have none, and the pages of the API describe no data."""
+OPEN = ("/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", METADATA)
+"""Paths that need no key: probes have none, and the pages hold no data."""
+_FOLDERS = tuple(f"{folder}/" for folder in (ASSETS, *page.FOLDERS))
+UNCHARGED = (MCP,)
+"""Paths whose requests only make others, through the same gate, which are charged."""
 _BEARER = "bearer "
 _MAX_CHARS = 16_384
 """Characters of a credential; tokens with many groups have some thousands."""
@@ -22,11 +28,19 @@ _MAX_CHARS = 16_384
 class Gate:
     """Puts the caller into `scope["principal"]`, or answers in place of the routes."""
 
-    def __init__(self, app: ASGIApp, *, running: Running, caller: Principal | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        running: Running,
+        caller: Principal | None,
+        metadata: ResourceMetadata,
+    ) -> None:
         """Takes the `caller` of all requests; with None, each is authenticated."""
         self._app = app
         self._running = running
         self._caller = caller
+        self._metadata = metadata
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -39,9 +53,9 @@ class Gate:
             try:
                 scope["principal"] = await self._authenticate(scope)
             except RagError as error:
-                await _refuse(error, scope, receive, send)
+                await self._refuse(error, scope, receive, send)
                 return
-        if self._running.gateway is None or "principal" not in scope:
+        if self._running.gateway is None or "principal" not in scope or scope["path"] in UNCHARGED:
             await self._app(scope, receive, send)
         else:
             await self._charged(self._running.gateway.accounts, scope, receive, send)
@@ -53,7 +67,7 @@ class Gate:
         try:
             account = scope["account"] = await accounts.open(scope["principal"])
         except RagError as error:
-            await _refuse(error, scope, receive, send)
+            await self._refuse(error, scope, receive, send)
             return
 
         async def send_charged(message: Message) -> None:
@@ -75,10 +89,17 @@ class Gate:
         address = (scope.get("client") or ("",))[0]
         return await gateway.identify(credential_of(scope), address)
 
+    async def _refuse(self, error: RagError, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = problems.retry_after(error)
+        if isinstance(error, UnauthenticatedError):
+            headers["WWW-Authenticate"] = self._metadata.challenge(scope)
+        body = problems.problem_json(error, scope.get("request_id", ""))
+        await problems.response(scope, body, headers)(scope, receive, send)
+
 
 def is_open(path: str) -> bool:
     """Returns True if a path is served without a key."""
-    return path in OPEN or path.startswith(f"{ASSETS}/")
+    return path in OPEN or path.startswith(_FOLDERS)
 
 
 def credential_of(scope: Scope) -> str:
@@ -97,11 +118,3 @@ def credential_of(scope: Scope) -> str:
     if not 0 < len(found) <= _MAX_CHARS:
         raise UnauthenticatedError
     return found
-
-
-async def _refuse(error: RagError, scope: Scope, receive: Receive, send: Send) -> None:
-    headers = problems.retry_after(error)
-    if isinstance(error, UnauthenticatedError):
-        headers["WWW-Authenticate"] = "Bearer"
-    body = problems.problem_json(error, scope.get("request_id", ""))
-    await problems.response(scope, body, headers)(scope, receive, send)

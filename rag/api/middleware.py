@@ -197,7 +197,7 @@ class SlowClients:
 
         try:
             await self._app(scope, receive, send_in_time)
-        except _UnreadError:  # the server closes an incomplete response
+        except* _UnreadError:  # the server closes an incomplete response
             client = (scope.get("client") or ["unknown"])[0]
             _log.warning("The client %s read nothing for %g s.", client, self._seconds)
 

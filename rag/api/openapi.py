@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from rag.api.deps import Running, permission_of
+from rag.api.deps import Running, needs_key, permission_of
 from rag.build.ingest import Ingesting
 from rag.settings.generation import ExtractiveSettings
 from rag.settings.tree import Settings
@@ -68,10 +68,12 @@ def _secure(made: dict[str, Any], app: FastAPI) -> None:
     """Adds the ways to send a key, and to each operation the scope that the key needs."""
     made["components"]["securitySchemes"] = _SCHEMES
     for route in app.routes:
-        if isinstance(route, APIRoute) and (permission := permission_of(route)):
+        if isinstance(route, APIRoute) and needs_key(route):
+            permission = permission_of(route)
+            scopes = [permission] if permission else []
             for method in route.methods:
                 operation = made["paths"][route.path_format][method.lower()]
-                operation["security"] = [{name: [permission]} for name in _SCHEMES]
+                operation["security"] = [{name: scopes} for name in _SCHEMES]
 
 
 def _complete(operation: dict[str, Any]) -> None:

@@ -210,6 +210,13 @@ class JobOut(BaseModel):
     updated_at: str
 
 
+class JobPage(BaseModel):
+    """Jobs, newest first."""
+
+    jobs: list[JobOut]
+    next_cursor: str | None
+
+
 class CollectionOut(BaseModel):
     """A collection and how much is in it."""
 

@@ -110,6 +110,19 @@ def langfuse_items(settings: TraceSettings, name: str) -> list[SetItem]:
     return set_items(host or LANGFUSE_CLOUD, public_key=public, secret_key=secret, name=name)
 
 
+def trace_page(settings: TraceSettings) -> str | None:
+    """Returns the address of a trace's page in Langfuse without its id; None: none are sent there.
+
+    It is the page that Langfuse forwards to the one of the trace's project:
+    https://github.com/langfuse/langfuse, web/src/pages/trace/[traceId].tsx.
+    """
+    host, public, secret = _langfuse_account(settings)
+    if isinstance(settings, NoTraceSettings) or not (public and secret):
+        return None
+    url = urlsplit(host or LANGFUSE_CLOUD)
+    return f"{url.scheme}://{_host(url.geturl())}{url.path.rstrip('/')}/trace/"
+
+
 def _langfuse_account(settings: TraceSettings) -> tuple[str | None, str | None, str | None]:
     """Returns address, public key and secret key; None for each that is unknown."""
     of_env = os.environ.get  # the names that Langfuse's own clients read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from rag.catalog.answer_listing import PLACE, place
 from rag.catalog.database import Database
 from rag.catalog.forgetting import forget_late
 from rag.catalog.sql import in_scope, scope_of, scope_row
@@ -22,6 +24,8 @@ LOST_SECONDS = 600.0
 """Seconds after which an answer that was given out and not scored is given out again."""
 STALE_SECONDS = 3600.0
 """Seconds after which an answer is no longer scored: newer answers are worth more."""
+SIGNALS_AT_ONCE = 5_000
+"""Answers whose measurements are read in one query: others are served between two queries."""
 
 
 class Answers:
@@ -128,11 +132,23 @@ class Answers:
         """Returns the answers given in a collection from `start` until `end`, oldest first."""
         return [_answer(row) for row in await self._db.rows(_within(scope, start, end, *answers.c))]
 
+    async def count(self, scope: Scope, start: float, end: float) -> int:
+        """Returns the number of these answers."""
+        these = _within(scope, start, end, answers.c.id).order_by(None).subquery()
+        (row,) = await self._db.rows(sa.select(sa.func.count().label("n")).select_from(these))
+        return int(row["n"])
+
     async def signals(self, scope: Scope, start: float, end: float) -> list[Signals]:
         """Returns the measurements of these answers, in the same order."""
         names = ("id", "at", "question_chars", "top_score", "reason", "seconds", "cost", "scores")
         columns = [answers.c[name] for name in (*names, "embedding")]
-        return [_signals(row) for row in await self._db.rows(_within(scope, start, end, *columns))]
+        these = _within(scope, start, end, *columns).limit(SIGNALS_AT_ONCE)
+        found: list[Signals] = []
+        page = these
+        while rows := await self._db.rows(page):
+            found += await asyncio.to_thread(lambda rows: [*map(_signals, rows)], rows)
+            page = these.where(place(found[-1].at, found[-1].id) < PLACE)
+        return found
 
     async def forget(self, *, before: float) -> int:
         """Removes answers given before `before`, and ends the wait for scores that are overdue.
@@ -191,6 +207,7 @@ def _answer(row: sa.RowMapping) -> LiveAnswer:
     feedback = Feedback(**{name: values.pop(name) for name in names})
     for name in ("tenant", "collection", "embedding", "claimed_at", "reader"):
         del values[name]
+    values["degraded"] = tuple(values["degraded"])
     return LiveAnswer(scope=scope_of(row), feedback=feedback, **values)
 
 

@@ -22,6 +22,11 @@ _OF_ANSWER = sa.and_(
     same_document(documents, answer_documents),
     documents.c.version == answer_documents.c.version,
 )
+IS_STALE = sa.exists().where(
+    answer_documents.c.answer_id == answers.c.id,
+    ~sa.exists().where(_OF_ANSWER).correlate(answer_documents),
+)
+"""Condition on an answer: a document of it was changed or deleted, and its text not removed yet."""
 _FIND_OTHER_VERSION = (
     sa.select(answer_documents.c.answer_id)
     .where(the_document(answer_documents), answer_documents.c.version != sa.bindparam("but"))

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import NamedTuple
 from uuid import uuid4
 
 import sqlalchemy as sa
 
 from rag.catalog.accepting import Accepting
-from rag.catalog.acls import default_of, readable_by
 from rag.catalog.collections import being_removed
 from rag.catalog.database import Database, Transaction
+from rag.catalog.job_records import job_rows, records_of
 from rag.catalog.sql import (
     OPEN,
     in_scope,
     same_document,
-    same_scope,
     scope_row,
     spool_keys,
     utc_now,
@@ -32,9 +30,32 @@ from rag.records import Backlog, JobRecord, OpenTasks, Submission
 from rag.types import Readers, Scope, State
 
 MAX_LISTED_FAILURES = 100
+FEW_FAILURES = 3
+"""Failures of each job of a page."""
+LOOKED_AT = 200
+"""Jobs that are looked at for those of one state."""
+_HAS_TASK: Mapping[State | None, Sequence[str]] = {
+    "pending": OPEN,
+    "running": OPEN,
+    "failed": ("failed",),
+}
+"""States of tasks of which a job in a state has one: others are not looked at."""
 SUBMIT_SLICE = 500
-_DELETED = "The document was deleted later, and what its error said was removed with it."
 _OF_TASK = same_document(documents, tasks)
+
+
+class Place(NamedTuple):
+    """The place of a job among all, which are ordered by time."""
+
+    created_at: str
+    id: str
+
+
+class JobPage(NamedTuple):
+    """Some jobs, and the place behind which further ones follow; None: these are the last."""
+
+    jobs: Sequence[JobRecord]
+    after: Place | None
 
 
 class Jobs:
@@ -93,15 +114,45 @@ class Jobs:
         theirs = sa.and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
         if readers is not None:
             theirs = sa.and_(theirs, jobs.c.reader.in_(sorted(readers)))
-        of_job = sa.select(jobs, collections.c.acl.label("default_acl"))
-        its_collection = same_scope(jobs, collections)
-        found = await self._db.rows(of_job.outerjoin(collections, its_collection).where(theirs))
+        found = await self._db.rows(job_rows().where(theirs))
         if not found:
             raise no_job(job_id)
-        known = _known(readers, found[0]["default_acl"])
-        counted = await self._db.rows(_grouped(job_id, known))
-        failed = await self._db.rows(_failed(job_id, known))  # last: every counted one is listed
-        return _job_record(found[0], counted, [dict(row) for row in failed])
+        [record] = await records_of(self._db, found, readers, failures=MAX_LISTED_FAILURES)
+        return record
+
+    async def page(
+        self,
+        tenant: str,
+        *,
+        limit: int,
+        after: Place | None = None,
+        state: State | None = None,
+        readers: Readers | None = None,
+        within: Collection[str] | None = None,
+    ) -> JobPage:
+        """Returns jobs as `get` does, newest first, each with its first `FEW_FAILURES`.
+
+        The state of a job is computed of its tasks, so with a `state` a page may have fewer jobs
+        than `limit`, or none, although others follow: at most `LOOKED_AT` are looked at.
+
+        Args:
+            tenant: whose jobs they are.
+            limit: the most that are returned.
+            after: the place of a job; those behind it are returned.
+            state: of the jobs; None: any.
+            readers: as `get` takes them.
+            within: the collections that the jobs are of; None: all.
+        """
+        looked_at = limit if state is None else max(limit, LOOKED_AT)
+        newest = (jobs.c.created_at.desc(), jobs.c.id.desc())
+        query = job_rows().where(*_listed(tenant, after, state, readers, within))
+        rows = await self._db.rows(query.order_by(*newest).limit(looked_at + 1))
+        records = await records_of(self._db, rows[:looked_at], readers, failures=FEW_FAILURES)
+        found = [record for record in records if state in (None, record.state)]
+        last = records[-1] if len(rows) > looked_at else None
+        if len(found) > limit:
+            last = found[limit - 1]
+        return JobPage(found[:limit], Place(last.created_at, last.id) if last else None)
 
     async def retry(self, tenant: str, job_id: str) -> JobRecord:
         """Makes the failed tasks of a job pending again, if their documents are still failed.
@@ -185,39 +236,25 @@ class Jobs:
         )
 
 
-def _known(readers: Readers | None, default_acl: str | None) -> sa.ColumnElement[bool]:
-    """Returns the condition that readers may read a task's document, if it is still there."""
-    if readers is None:
-        return sa.true()
-    by_default = sa.literal(not readers.isdisjoint(default_of(default_acl)))
-    return sa.and_(documents.c.id.is_not(None), readable_by(readers, by_default=by_default))
-
-
-def _grouped(job_id: str, known: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Returns the query of the tasks of a job, counted by state, stage and outcome."""
-    tells = tasks.c.outcome.in_(("unchanged", "duplicate"))  # of what was stored before
-    outcome = sa.case((tells & ~known, "stored"), else_=tasks.c.outcome).label("outcome")
-    columns = (tasks.c.state, tasks.c.stage, tasks.c.updated_at, outcome)
-    shown = sa.select(*columns).select_from(tasks.outerjoin(documents, _OF_TASK))
-    each = shown.where(tasks.c.job_id == job_id).subquery().c
-    by = (each.state, each.stage, each.outcome)
-    counts = (sa.func.count().label("n"), sa.func.max(each.updated_at).label("at"))
-    return sa.select(*by, *counts).group_by(*by)
-
-
-def _failed(job_id: str, known: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Returns the query of the first failures of a job."""
-    return (
-        sa.select(
-            tasks.c.document_id,
-            sa.case((known, documents.c.uri), else_="").label("uri"),
-            sa.func.coalesce(tasks.c.error, _DELETED).label("error"),
-        )
-        .join(documents, _OF_TASK)
-        .where(tasks.c.job_id == job_id, tasks.c.state == "failed")
-        .order_by(tasks.c.id)
-        .limit(MAX_LISTED_FAILURES)
-    )
+def _listed(
+    tenant: str,
+    after: Place | None,
+    state: State | None,
+    readers: Readers | None,
+    within: Collection[str] | None,
+) -> Iterator[sa.ColumnElement[bool]]:
+    """Yields the conditions of a page: see `Jobs.page`."""
+    yield jobs.c.tenant == tenant
+    if readers is not None:
+        yield jobs.c.reader.in_(sorted(readers))
+    if within is not None:
+        yield jobs.c.collection.in_(sorted(within))
+    if after is not None:
+        place = sa.tuple_(sa.literal(after.created_at), sa.literal(after.id))
+        yield sa.tuple_(jobs.c.created_at, jobs.c.id) < place
+    if state in _HAS_TASK:
+        has = tasks.c.state.in_(_HAS_TASK[state])
+        yield sa.exists().where(tasks.c.job_id == jobs.c.id, has)
 
 
 def _open_tasks(row: sa.RowMapping) -> OpenTasks:
@@ -234,58 +271,3 @@ def _open_tasks(row: sa.RowMapping) -> OpenTasks:
 def no_job(job_id: str) -> NotFoundError:
     """Returns the error for a job that does not exist, or that the caller may not know of."""
     return NotFoundError(f"There is no job {job_id!r}.", code="unknown_job")
-
-
-def _job_record(
-    job: sa.RowMapping, rows: Sequence[sa.RowMapping], failures: Sequence[Mapping[str, str]]
-) -> JobRecord:
-    counts, stages, outcomes = Counter[str](), Counter[str](), Counter[str]()
-    for row in rows:
-        counts[row["state"]] += row["n"]
-        if row["state"] in OPEN:
-            stages[row["stage"]] += row["n"]
-        if row["outcome"]:
-            outcomes[row["outcome"]] += row["n"]
-    updated_at = max((row["at"] for row in rows), default=job["created_at"])
-    per_second, eta_seconds = _pace(counts, since=job["created_at"], until=updated_at)
-    return JobRecord(
-        id=job["id"],
-        collection=job["collection"],
-        state=_job_state(counts, cancelled=job["cancelled"]),
-        counts=dict(counts),
-        stages=dict(stages),
-        outcomes=dict(outcomes),
-        failures=failures,
-        error=failures[0]["error"] if failures else None,
-        per_second=per_second,
-        eta_seconds=eta_seconds,
-        created_at=job["created_at"],
-        updated_at=updated_at,
-    )
-
-
-def _pace(
-    counts: Mapping[str, int], *, since: str, until: str
-) -> tuple[float | None, float | None]:
-    """Returns documents per second, and seconds until the open ones are done."""
-    seconds = (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
-    open_ = sum(counts.get(state, 0) for state in OPEN)
-    ended = counts.get("succeeded", 0) + counts.get("failed", 0)
-    if not ended or seconds <= 0:
-        return None, None
-    return ended / seconds, open_ * seconds / ended if open_ else None
-
-
-def _job_state(counts: Mapping[str, int], *, cancelled: bool) -> State:
-    """Returns a job's state from the states of its tasks; an empty job has succeeded."""
-    ended: dict[str, State] = {"succeeded": "succeeded", "failed": "failed"}
-    if counts.get("running") or (counts.get("pending") and len(counts) > 1):
-        return "running"
-    if counts.get("pending"):
-        return "pending"
-    if cancelled:
-        return "cancelled"
-    states = [state for state, n in counts.items() if n]
-    if len(states) > 1:
-        return "partial"
-    return ended.get(states[0], "cancelled") if states else "succeeded"

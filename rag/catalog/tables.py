@@ -23,6 +23,7 @@ TO_SCORE = sa.text("to_score")
 """The condition of the partial index; SQLite uses that index only for the same condition."""
 UNANNOUNCED = sa.text("NOT announced")
 """The same, of the jobs whose end was not made into messages yet."""
+_RATED = sa.text("rating IS NOT NULL")
 collections = sa.Table(
     "collections",
     metadata,
@@ -112,6 +113,7 @@ jobs = sa.Table(
     sa.Column("reader", sa.String),
     sa.Column("announced", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("jobs_unannounced", "id", sqlite_where=UNANNOUNCED, postgresql_where=UNANNOUNCED),
+    sa.Index("jobs_by_tenant", "tenant", "created_at"),
 )
 webhook_messages = sa.Table(
     "webhook_messages",
@@ -183,7 +185,12 @@ answers = sa.Table(
     sa.Column("comment", sa.String),
     sa.Column("correction", sa.String),
     sa.Column("reader", sa.String),
+    sa.Column("degraded", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("input_tokens", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("output_tokens", sa.Integer, nullable=False, server_default="0"),
     sa.Index("answers_to_score", "claimed_at", sqlite_where=TO_SCORE, postgresql_where=TO_SCORE),
+    sa.Index("answers_by_tenant", "tenant", "at"),
+    sa.Index("answers_rated", "tenant", "at", sqlite_where=_RATED, postgresql_where=_RATED),
 )
 answer_documents = sa.Table(
     "answer_documents",

@@ -45,10 +45,8 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await ingest(args, settings)
     if args.command in ("reindex", "index"):
         return await _run_in_process(args, settings)
-    if args.command == "usage":
-        from rag.cli.spending import usage
-
-        return await usage(args, settings)
+    if args.command in ("mcp", "usage"):
+        return await _run_where_told(args, settings)
     command, opening = COMMANDS[args.command]
     async with client_for(args.url, settings, opening, asking) as client:
         return await command(args, client)
@@ -62,6 +60,17 @@ def check_collection(args: argparse.Namespace) -> None:
     """
     if not re.fullmatch(COLLECTION, getattr(args, "collection", "default")):
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
+
+
+async def _run_where_told(args: argparse.Namespace, settings: Settings) -> int:
+    """Runs a command that looks for its server, or opens what it needs, by itself."""
+    if args.command == "mcp":
+        from rag.cli.mcp import mcp
+
+        return await mcp(args, settings)
+    from rag.cli.spending import usage
+
+    return await usage(args, settings)
 
 
 async def _run_in_process(args: argparse.Namespace, settings: Settings) -> int:
@@ -144,16 +153,33 @@ def _questions() -> Sequence[APIRouter]:
     return [questions.router]
 
 
+def _documents() -> Sequence[APIRouter]:
+    """Returns the routers of documents and collections."""
+    from rag.api.routes import collections, documents
+
+    return [documents.router, collections.router]
+
+
+def _keys() -> Sequence[APIRouter]:
+    """Returns the router of keys."""
+    from rag.api.routes import keys as routes
+
+    return [routes.router]
+
+
 Command = Callable[[argparse.Namespace, AsyncClient], Awaitable[int]]
 ANSWERING = Opening(partial(_with_model, answers=True), _questions)
 SEARCHING = Opening(partial(_with_model, answers=False), _questions)
-INGESTING = Opening(_ingesting)
+INGESTING = Opening(_ingesting, _documents)
 COMMANDS: dict[str, tuple[Command, Opening]] = {
     "query": (query, ANSWERING),
     "search": (search, SEARCHING),
-    "status": (status, Opening(_storage)),
+    "status": (status, Opening(_storage, _documents)),
     "delete": (delete, INGESTING),
-    "keys": (keys, Opening(_beside, audits=True)),  # the first ones are made without a gateway
+    "keys": (
+        keys,
+        Opening(_beside, _keys, audits=True),
+    ),  # the first ones are made without a gateway
 }
 
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 from fastapi import APIRouter
 
 from rag.api.app import app_without_lifespan
+from rag.api.app_transport import AppTransport
 from rag.api.deps import Running
 from rag.build.storage import Storage
 from rag.cli.connection import own_errors
 from rag.cli.operator import HERE, operator
-from rag.cli.streaming_transport import StreamingTransport
 from rag.client import NEVER, AsyncClient
 from rag.gateway.audit_log import AuditLog
 from rag.protocols import Queue
@@ -35,7 +35,7 @@ async def client_of(
     """
     running = Running(opened=opened, queue=queue)
     app = app_without_lifespan(opened.settings, running, caller=caller, routers=routers)
-    transport = StreamingTransport(app, client=(HERE, 0))
+    transport = AppTransport(app, client=(HERE, 0))
     async with contextlib.AsyncExitStack() as stack:
         if audits or opened.settings.gateway.enabled:
             running.audit = AuditLog(opened.catalog.audit, operator=operator())

@@ -184,6 +184,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_index(commands, within)
     _add_keys(commands, host, url)
     _add_usage(commands, host, url)
+    commands.add_parser(
+        "mcp",
+        parents=[remote],
+        help="serve one agent by MCP, on standard input and output",
+        description="Serves the Model Context Protocol on standard input and output, for a client"
+        " that starts this command. --collection is the one that tools use where they are told"
+        " none.",
+    )
     add_tenants(commands, common)
     add_audit(commands, common)
     add_models(commands, common)

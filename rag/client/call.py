@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 import httpx
+from pydantic import ValidationError
 
 from .errors import unexpected
 from .requests import File
@@ -96,14 +97,16 @@ def segment(name: str) -> str:
     return quote(name, safe="", errors="replace").replace(".", "%2E")
 
 
-def as_(model: type[Read]) -> Callable[[httpx.Response], Read]:
+def read_as(model: type[Read]) -> Callable[[httpx.Response], Read]:
     """Returns a function that reads responses of this model."""
 
     def read(response: httpx.Response) -> Read:
         try:
             return model.model_validate_json(response.content)
-        except ValueError as error:
-            raise unexpected(response) from error
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise unexpected(response, f"{where or 'the body'}: {fault['msg']}") from error
 
     return read
 

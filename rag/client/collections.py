@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .call import Call, as_, given, nothing, segment
+from .call import Call, given, nothing, read_as, segment
 from .responses import Acl, CollectionList
 
 
 def list_collections() -> Call[CollectionList]:
     """Lists all collections, by name."""
-    return Call(method="GET", path="/v1/collections", read=as_(CollectionList))
+    return Call(method="GET", path="/v1/collections", read=read_as(CollectionList))
 
 
 def delete_collection(collection: str) -> Call[None]:
@@ -20,7 +20,7 @@ def delete_collection(collection: str) -> Call[None]:
 
 def get_default_acl(collection: str) -> Call[Acl]:
     """Returns who may read the documents of a collection that have no ACL of their own."""
-    return Call(method="GET", path=f"{_path(collection)}/acl", read=as_(Acl))
+    return Call(method="GET", path=f"{_path(collection)}/acl", read=read_as(Acl))
 
 
 def put_default_acl(
@@ -35,7 +35,7 @@ def put_default_acl(
         method="PUT",
         path=f"{_path(collection)}/acl",
         body=given(users=users, groups=groups, public=public),
-        read=as_(Acl),
+        read=read_as(Acl),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import httpx
 
-from .call import Call, Form, Progress, as_, given, nothing, segment
+from .call import Call, Form, Progress, given, nothing, read_as, segment
 from .requests import File, NewDocument, Readers, file_of
 from .responses import Accepted, Acl, ChunkPage, Document, DocumentPage, State
 
@@ -45,7 +45,7 @@ def submit_documents(
         path="/v1/documents",
         params={"expires_in": expires_in},
         body=given(documents=documents, collection=collection),
-        read=as_(Accepted),
+        read=read_as(Accepted),
     )
 
 
@@ -73,7 +73,7 @@ def upload_files(
         path="/v1/documents",
         params={"expires_in": expires_in},
         form=Form(fields=fields, files=sent, on_progress=on_progress),
-        read=as_(Accepted),
+        read=read_as(Accepted),
     )
 
 
@@ -96,7 +96,7 @@ def list_documents(
         "uri_prefix": uri_prefix,
         "state": state,
     }
-    return Call(method="GET", path="/v1/documents", params=params, read=as_(DocumentPage))
+    return Call(method="GET", path="/v1/documents", params=params, read=read_as(DocumentPage))
 
 
 def list_chunks(
@@ -111,7 +111,7 @@ def list_chunks(
         method="GET",
         path=f"{document_path(document_id)}/chunks",
         params={"collection": collection, "limit": limit, "cursor": cursor},
-        read=as_(ChunkPage),
+        read=read_as(ChunkPage),
     )
 
 
@@ -121,7 +121,7 @@ def get_document(document_id: str, *, collection: str | None = None) -> Call[Doc
         method="GET",
         path=document_path(document_id),
         params={"collection": collection},
-        read=as_(Document),
+        read=read_as(Document),
     )
 
 
@@ -160,7 +160,7 @@ def get_acl(document_id: str, *, collection: str | None = None) -> Call[Acl]:
         method="GET",
         path=f"{document_path(document_id)}/acl",
         params={"collection": collection},
-        read=as_(Acl),
+        read=read_as(Acl),
     )
 
 
@@ -178,7 +178,7 @@ def put_acl(
         path=f"{document_path(document_id)}/acl",
         params={"collection": collection},
         body=given(users=users, groups=groups, public=public),
-        read=as_(Acl),
+        read=read_as(Acl),
     )
 
 
@@ -188,7 +188,7 @@ def delete_acl(document_id: str, *, collection: str | None = None) -> Call[Acl]:
         method="DELETE",
         path=f"{document_path(document_id)}/acl",
         params={"collection": collection},
-        read=as_(Acl),
+        read=read_as(Acl),
     )
 
 

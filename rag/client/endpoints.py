@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 
-from . import collections, documents, health, jobs, keys, questions, usage
+from . import administration, collections, documents, health, jobs, keys, questions, usage
 from .call import Call, Page
 from .events import Event
 from .responses import Accepted
@@ -124,7 +124,7 @@ class Endpoints:
     """All endpoints of Plumbline's own API, by the names of `/openapi.json`.
 
     `ask` is `query` there, and `stream` the same as events. `upload_files` is `submit_documents`,
-    `all_documents` and `all_chunks` are `list_documents` and `list_chunks`, over all pages.
+    A listing over all pages, as `all_documents`, is the endpoint `list_documents`.
     """
 
     ask = Endpoint(questions.ask)
@@ -150,6 +150,8 @@ class Endpoints:
     get_default_acl = Endpoint(collections.get_default_acl)
     put_default_acl = Endpoint(collections.put_default_acl)
 
+    list_jobs = Endpoint(jobs.list_jobs)
+    all_jobs = Listing(jobs.list_jobs)
     get_job = Endpoint(jobs.get_job)
     cancel_job = Endpoint(jobs.cancel_job)
     retry_job = Endpoint(jobs.retry_job)
@@ -159,7 +161,18 @@ class Endpoints:
     rotate_key = Endpoint(keys.rotate_key)
     revoke_key = Endpoint(keys.revoke_key)
 
+    get_me = Endpoint(administration.get_me)
     get_usage = Endpoint(usage.get_usage)
+    list_answers = Endpoint(administration.list_answers)
+    all_answers = Listing(administration.list_answers)
+    get_drift = Endpoint(administration.get_drift)
+    list_runs = Endpoint(administration.list_runs)
+    all_runs = Listing(administration.list_runs)
+    get_run = Endpoint(administration.get_run)
+    compare_runs = Endpoint(administration.compare_runs)
+    get_queue = Endpoint(administration.get_queue)
+    list_tenants = Endpoint(administration.list_tenants)
+    all_tenants = Listing(administration.list_tenants)
     healthz = Endpoint(health.healthz)
     readyz = Endpoint(health.readyz)
     get_metrics = Endpoint(health.get_metrics)

@@ -140,11 +140,12 @@ def problem_error(problem: dict[str, Any], retry_after: float | None = None) -> 
     )
 
 
-def unexpected(response: httpx.Response) -> UnexpectedAnswerError:
-    """Returns the error for a response that Plumbline does not give."""
+def unexpected(response: httpx.Response, fault: str = "") -> UnexpectedAnswerError:
+    """Returns the error for a response that Plumbline does not give, or an older one gives."""
+    says = f" ({fault})" if fault else ""
     return UnexpectedAnswerError(
         f"{place(response.request.url)} answered {response.status_code}, and not as Plumbline"
-        " does. Is another service listening there?",
+        f" does{says}. Is another service listening there, or an older one?",
         code="unexpected_answer",
         status=response.status_code,
         request_id=response.headers.get("x-request-id", ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .call import Call, as_, given, segment
+from .call import Call, given, read_as, segment
 from .responses import Key, KeyList, NewKey, Scope
 
 
@@ -30,12 +30,12 @@ def create_key(
         groups=groups,
         expires_in=expires_in,
     )
-    return Call(method="POST", path="/v1/keys", body=body, read=as_(NewKey), repeatable=False)
+    return Call(method="POST", path="/v1/keys", body=body, read=read_as(NewKey), repeatable=False)
 
 
 def list_keys() -> Call[KeyList]:
     """Lists the tenant's keys, oldest first; revoked and expired ones, too."""
-    return Call(method="GET", path="/v1/keys", read=as_(KeyList))
+    return Call(method="GET", path="/v1/keys", read=read_as(KeyList))
 
 
 def rotate_key(key_id: str, *, overlap: float | None = None) -> Call[NewKey]:
@@ -44,11 +44,11 @@ def rotate_key(key_id: str, *, overlap: float | None = None) -> Call[NewKey]:
         method="POST",
         path=f"/v1/keys/{segment(key_id)}/rotate",
         params={"overlap": overlap},
-        read=as_(NewKey),
+        read=read_as(NewKey),
         repeatable=False,
     )
 
 
 def revoke_key(key_id: str) -> Call[Key]:
     """Revokes a key: at once in the process that answers, within five seconds in all others."""
-    return Call(method="DELETE", path=f"/v1/keys/{segment(key_id)}", read=as_(Key))
+    return Call(method="DELETE", path=f"/v1/keys/{segment(key_id)}", read=read_as(Key))

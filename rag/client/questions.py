@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from .call import Call, as_, given, nothing
+from .call import Call, given, nothing, read_as
 from .requests import Filter, Message, ResponseFormat
 from .responses import Answer, SearchResult
 
@@ -34,7 +34,7 @@ def search(
         session_id=session_id,
         tags=tags,
     )
-    return Call(method="POST", path="/v1/search", body=body, read=as_(SearchResult))
+    return Call(method="POST", path="/v1/search", body=body, read=read_as(SearchResult))
 
 
 def ask(
@@ -78,7 +78,7 @@ def ask(
         stop=stop,
         response_format=response_format,
     )
-    return Call(method="POST", path="/v1/query", body=body, read=as_(Answer))
+    return Call(method="POST", path="/v1/query", body=body, read=read_as(Answer))
 
 
 def streamed(call: Call[Any]) -> Call[Any]:

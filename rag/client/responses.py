@@ -181,6 +181,18 @@ class Job(Response):
         return self.state not in ("pending", "running")
 
 
+class JobPage(Response):
+    """Jobs, newest first; `next_cursor` is None on the last page."""
+
+    jobs: list[Job]
+    next_cursor: str | None
+
+    @property
+    def items(self) -> list[Job]:
+        """The jobs."""
+        return self.jobs
+
+
 class Document(Response):
     """A document and its state; `chunks` counts its searchable chunks.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from .call import Call, as_
+from .call import Call, read_as
 from .responses import UsageReport
 
 Group = Literal["tenant", "key", "subject", "model", "feature", "outcome", "day"]
@@ -23,4 +23,4 @@ def get_usage(
     sees the whole tenant, another one what it used itself.
     """
     params = {"by": by, "since": since, "until": until}
-    return Call(method="GET", path="/v1/usage", params=params, read=as_(UsageReport))
+    return Call(method="GET", path="/v1/usage", params=params, read=read_as(UsageReport))

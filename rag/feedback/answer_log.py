@@ -187,6 +187,9 @@ def _live(query: Query, trace: Trace, answer: Answer, *, sent: bool, to_score: b
         },
         trace=trace_json(trace) if to_score and not sent else None,
         read={h.chunk.document_id: h.chunk.version for h in (*answer.hits, *answer.passages)},
+        degraded=answer.degraded,
+        input_tokens=answer.usage.input_tokens,
+        output_tokens=answer.usage.output_tokens,
     )
 
 

@@ -43,6 +43,8 @@ _ACTIVITIES: Mapping[str, tuple[_Class, int, str]] = {
     "document.ingest": (API, 1, "Create"),
     "document.read": (API, 2, "Read"),
     "document.delete": (API, 4, "Delete"),
+    "answer.read": (API, 2, "Read"),
+    "evaluation.read": (API, 2, "Read"),
     "job.cancel": (API, 3, "Update"),
     "job.retry": (API, 3, "Update"),
     "tenant.export": (API, 2, "Read"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rag.records.answers import Feedback, LiveAnswer, Rating, Signals
+from rag.records.answers import Feedback, ListedAnswer, LiveAnswer, Rating, Signals
 from rag.records.audit import SERVICE, AuditEntry, AuditHead, AuditOutcome, AuditRow
 from rag.records.callers import Feature, KeyRecord, LedgerRow, Outcome, StoredKey, TenantRecord
 from rag.records.documents import (
@@ -41,6 +41,7 @@ __all__ = [
     "JobRecord",
     "KeyRecord",
     "LedgerRow",
+    "ListedAnswer",
     "LiveAnswer",
     "OpenTasks",
     "Outcome",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -33,7 +33,8 @@ class LiveAnswer:
     `uncited`, and the refused `claims`; the passages keep their texts until the answer is scored.
     `trace` is JSON: a trace that was not sampled and is sent if the answer turns out to be bad.
     Both are masked. `read` maps the ids of the documents that the answer was made of to their
-    versions.
+    versions. `degraded` names the stages that were left out, each with its cause. The tokens are
+    those of language models.
     """
 
     id: str
@@ -53,6 +54,35 @@ class LiveAnswer:
     scores: Mapping[str, float] = field(default_factory=dict)
     feedback: Feedback = Feedback()
     read: Mapping[str, str] = field(default_factory=dict)
+    degraded: Sequence[str] = ()
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedAnswer:
+    """A stored answer as it is listed, with the fields that a `LiveAnswer` has under these names.
+
+    `question` and `answer` are None if nothing of their text is kept.
+    """
+
+    id: str
+    collection: str
+    at: float
+    question: str | None
+    answer: str | None
+    reason: str | None
+    confidence: float
+    scores: Mapping[str, float]
+    rating: Rating | None
+    comment: str | None
+    correction: str | None
+    degraded: Sequence[str]
+    seconds: float
+    cost: float
+    input_tokens: int
+    output_tokens: int
+    trace_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,11 +24,12 @@ def missing_figures(claim: str, evidence: Iterable[str]) -> list[Figure]:
     at least one of its parts.
     """
     known = [figure for text in evidence for figure in figures(text)]
-    missing = [figure for figure in figures(claim) if not _stated(figure, known)]
+    missing = [figure for figure in figures(claim) if not is_stated(figure, known)]
     return [figure for figure in missing if not _calculated(figure, claim, known)]
 
 
-def _stated(figure: Figure, known: Sequence[Figure]) -> bool:
+def is_stated(figure: Figure, known: Sequence[Figure]) -> bool:
+    """Returns True if a figure equals a known one, or is a part of a known day."""
     if any(figure.equals(other) for other in known):
         return True
     values = {value for other in known for value in other.values}
@@ -64,7 +65,7 @@ def _calculated(figure: Figure, claim: str, known: Sequence[Figure]) -> bool:
     if not before or not re.fullmatch(_EQUALS, text[before[-1].end : figure.start]):
         return False
     parts, signs = _chain(text, before)
-    if not signs or not any(_stated(part, known) for part in parts):
+    if not signs or not any(is_stated(part, known) for part in parts):
         return False
     return not figure.values.isdisjoint(_results(parts, signs))
 

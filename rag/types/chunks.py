@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -110,8 +111,10 @@ class Document:
 class Chunk:
     """A span of a document: `document.text[start:end] == text`, always.
 
-    `headings` is the path of headings above it, outermost first. `page` counts from 1. `title`,
-    `uri` and `meta` are copied from the document, so that a hit needs no second look-up.
+    `headings` is the path of headings above it, outermost first. `page`, from 1, is the one that it
+    begins on; `page_starts` are the places in the document's text, ascending, where further pages
+    begin within it. `title`, `uri` and `meta` are copied from the document, so that a hit needs no
+    second look-up.
     """
 
     id: str
@@ -124,8 +127,13 @@ class Chunk:
     title: str
     uri: str
     page: int | None = None
+    page_starts: tuple[int, ...] = ()
     headings: tuple[str, ...] = ()
     meta: Meta = field(default_factory=dict)
+
+    def page_at(self, place: int) -> int | None:
+        """Returns the page of a place in the document's text, which is within the chunk."""
+        return None if self.page is None else self.page + bisect_right(self.page_starts, place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ def payload_of(point: Point) -> dict[str, Any]:
         "title": chunk.title,
         "uri": chunk.uri,
         "page": chunk.page,
+        "page_starts": list(chunk.page_starts),
         "headings": list(chunk.headings),
         "meta": {k: list(v) if isinstance(v, tuple) else v for k, v in chunk.meta.items()},
         "where": _where(chunk.meta),
@@ -55,6 +56,7 @@ def chunk_of(chunk_id: str, payload: dict[str, Any]) -> Chunk:
         title=payload["title"],
         uri=payload["uri"],
         page=payload.get("page"),  # Qdrant Edge leaves out what is rewritten as null
+        page_starts=tuple(payload.get("page_starts", ())),
         headings=tuple(payload["headings"]),
         meta={k: tuple(v) if isinstance(v, list) else v for k, v in payload["meta"].items()},
     )

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXTRAS = ("asyncpg", "celery", "qdrant_client", "redis", "scipy", "sentence_transformers", "torch")
+EXTRAS = (
+    *("asyncpg", "celery", "mcp", "qdrant_client", "redis", "scipy"),
+    *("sentence_transformers", "torch"),
+)
 HIDING = f"""
 import sys
 

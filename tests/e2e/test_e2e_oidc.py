@@ -14,6 +14,7 @@ import pytest
 
 from rag.build.gateway import open_tokens
 from rag.settings.tree import load_settings
+from tests.mcp_clients import by_http, called, refused
 from tests.oidc_provider import Provider, free_url, needs_provider, oidc_provider
 from tests.servers import Server, all_documents, rag, serving, submit, wait_for
 from tests.tokens import KEYS, assembled, new_key
@@ -170,3 +171,20 @@ def test_a_server_starts_without_its_provider(tmp_path: Path) -> None:
             assert http.get("/healthz").is_success
         assert running.get("x.y.z").status_code == 401
     assert "cannot be fetched" in server.log.read_text()
+
+
+@pytest.mark.anyio
+async def test_an_agent_acts_for_the_user_whose_token_it_has(running: Running) -> None:
+    with running.client(running.provider.of_program()) as program:
+        submit(program, {"id": "mcp", "text": "The plumb line of the south wall is 3.1 metres."})
+    token = running.provider.of_user("jo")["access_token"]
+    async with by_http(running.server.url, token) as client:
+        found = await called(client, "search", query="How long is the south wall's plumb line?")
+        assert "default/mcp" in [each["id"] for each in found["results"]]
+        assert "the scope 'write'" in await refused(client, "ingest", documents=[{"text": "x"}])
+
+
+def test_clients_of_mcp_are_told_the_issuer(running: Running) -> None:
+    metadata = httpx.get(f"{running.server.url}/.well-known/oauth-protected-resource/mcp").json()
+    assert metadata["authorization_servers"] == [running.provider.url]
+    assert "scopes_supported" not in metadata  # the roles of `org.roles` are no scopes of OAuth

@@ -14,6 +14,9 @@ _DIFY_REFUSED = 1002
 _DIFY_UNKNOWN = 2001
 """Dify's code for a knowledge base that does not exist."""
 
+_INVALID_REQUEST = -32600
+"""JSON-RPC's code for a request that is refused as a whole."""
+
 
 class CohereError(BaseModel):
     """An error in Cohere's form."""
@@ -67,6 +70,11 @@ def _ollama(problem: Problem) -> dict[str, Any]:
     return {"error": problem["detail"]}
 
 
+def _mcp(problem: Problem) -> dict[str, Any]:
+    error = {"code": _INVALID_REQUEST, "message": problem["detail"], "data": dict(problem)}
+    return {"jsonrpc": "2.0", "id": None, "error": error}
+
+
 _FORMS: Mapping[str, Callable[[Problem], dict[str, Any]]] = {
     "/v2/rerank": _cohere,
     "/rerank": _tei,
@@ -75,6 +83,7 @@ _FORMS: Mapping[str, Callable[[Problem], dict[str, Any]]] = {
     "/api/tags": _ollama,
     "/api/version": _ollama,
     "/api/chat": _ollama,
+    "/mcp": _mcp,
 }
 
 
@@ -89,7 +98,7 @@ def error_json(path: str, problem: Problem) -> dict[str, Any]:
 
 
 def status_of(path: str, problem: Problem) -> int:
-    """Returns the status; Ollama and Cohere answer an invalid request with 400, TEI with 422."""
+    """Returns the status; an invalid request is 400 to all of these clients but TEI's."""
     status: int = problem["status"]
     is_invalid = status == HTTPStatus.UNPROCESSABLE_ENTITY and _FORMS[path] is not _tei
     return HTTPStatus.BAD_REQUEST if is_invalid else status

@@ -83,7 +83,7 @@ class OpenAIProblem(BaseModel):
     error: OpenAIError
 
 
-class CollectionOut(BaseModel):
+class ModelCollection(BaseModel):
     """The embedder and the size of a collection."""
 
     embedder: str
@@ -98,7 +98,7 @@ class ModelOut(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
-    plumbline: CollectionOut
+    plumbline: ModelCollection
 
 
 class ModelList(BaseModel):

@@ -59,6 +59,7 @@ def test_no_text_of_a_run_is_markup(tmp_path: Path) -> None:
     fields = {
         "question": WICKED,
         "answer": WICKED,
+        "expected": (WICKED,),
         "slices": {WICKED: WICKED},
         "timings": {WICKED: 1.0},
         "error": "",
@@ -98,6 +99,26 @@ def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:
     assert "Cost and quality" not in html
     assert "told" not in html.split("</style>")[1]
     assert "Lowest f1" in html
+
+
+def test_the_expected_answer_stands_beside_the_given_one(tmp_path: Path) -> None:
+    golds = ("£68,400", "68,400 a year", "£68,400")
+    wrong = outcome("a", expected=golds, answer="£50,000.", measures={"f1": 0.0})
+    right = outcome("a", expected=golds, answer="68,400.", measures={"f1": 1.0})
+    beyond = outcome("b", slices={"answerable": "no"}, answer="Ten.", measures={"f1": 0.1})
+    old = outcome("c", answer="Nobody knows.", measures={"f1": 0.2})
+    for name, runs in (("one", [[wrong, beyond, old]]), ("two", [[right, old], [wrong, old]])):
+        html = to_html(examined(tmp_path / name, *runs))
+        quotes = re.findall(r"<blockquote[^>]*>.*?</blockquote>", html)
+        about = [re.sub(r"<[^>]+>", "|", quote) for quote in quotes]
+        expected = "||expected||£68,400 / 68,400 a year||"
+        if name == "one":
+            assert about == [
+                "||given||£50,000.||", expected, "||given||Ten.||", "||expected||(no answer)||",
+                "||Nobody knows.||",
+            ]  # fmt: skip
+        else:
+            assert about == ["||run-0||68,400.||", "||run-1||£50,000.||", expected]
 
 
 def test_where_nothing_was_answered_the_charts_are_empty(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.datasets.corpus import Question, Span
+from eval.measures.correctness import correct
 from eval.measures.ranking import to_trec
 from eval.measures.registry import (
     ANSWERS,
@@ -281,6 +282,61 @@ def test_normalised_text_is_its_own(text: str, language: str) -> None:
     scores = answer_scores(text, [text], language)
     assert scores == (1, 1, 1)
     assert normalized(f"  {text}\n", language) == normalized(text, language)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "is_correct"),
+    [
+        ("£68,400", "The salary is 68,400.", 1),
+        ("68,400", "The salary is £68,400 a year.", 1),
+        ("£68,400", "The salary is 68.4k pounds.", 1),
+        ("£68,400", "The salary is $68,400.", 0),
+        ("£68,400", "The salary is £68,500.", 0),
+        ("$50", "It costs 50 €.", 0),
+        ("€50", "It costs 50 euros per night.", 1),
+        ("5 km", "It is 5 miles away.", 0),
+        ("5 km", "It is 5,000 m away.", 1),
+        ("90 minutes", "It takes 1.5 hours.", 1),
+        ("two", "There are 2 of them.", 1),
+        ("20 %", "A share of 20.", 1),
+        ("20 %", "It fell by 20 percent.", 1),
+        ("5 March", "It opened on 5 March 2024.", 1),
+        ("1509", "He was crowned on 21 April 1509.", 1),
+        ("£68,400 a year", "It is 68,400 a year.", 1),
+        ("£68,400 a year", "A year of it is 68,400.", 0),
+        ("between 5 and 10 days", "It takes between five and ten days.", 1),
+        ("between 5 and 10 days", "It takes between 5 and 12 days.", 0),
+        ("5 March", "Es wurde am 05.03.2025 eröffnet.", 1),
+        ("the 5th", "It opened on the 5th of May.", 1),
+        ("32/45/2025", "The number is 32/45/2025.", 1),
+        ("1.5", "There are 15.", 0),
+        ("£68,400", "It is GBP 68,400.", 1),
+        ("$1.5 million", "It cost 1,500,000 dollars.", 1),
+        ("E-1207", "The code is E-1207.", 1),
+        ("E-1207", "The code is E-1208.", 0),
+        ("day", "It takes 7 days, or a day.", 1),
+        ("Denver Broncos", "It was the Denver Broncos, who won.", 1),
+        ("Denver Broncos", "Denver and the Broncos", 0),
+        ("68,400", "", 0),
+    ],
+)
+def test_a_figure_is_correct_by_its_value_and_its_unit(
+    gold: str, answer: str, is_correct: int
+) -> None:
+    assert correct(answer, [gold]) == is_correct
+    assert correct(answer, ["something else", gold]) == is_correct
+
+
+def test_published_measures_do_not_change_by_figures() -> None:
+    scores = answer_scores("It is £68,400.", ["68,400"])
+    assert scores.contains_gold == 0
+    said = outcome(answer="It is £68,400 [1].")
+    assert measure(question("68,400"), {}, said, ANSWERS) == {**scores._asdict(), "correct": 1}
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_any_text_is_judged(answer: str, gold: str) -> None:
+    assert correct(answer, [gold]) in (0, 1)
 
 
 def test_markers_are_no_part_of_an_answer() -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ import pytest
 from eval.online.judge import AnswerJudge
 from eval.online.scorer import OnlineScorer
 from generation.grounding.groundedness import Grounding, load_grounding
+from generation.models.openai import OpenAIModel
 from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
 from rag.catalog.sqlite_database import SqliteDatabase
@@ -27,7 +29,7 @@ from retrieval.embedders.embedder import BertEmbedder
 from tests.e2e.test_e2e_chat import CONFIG, DOCUMENTS, FACT, KEY, QUESTION
 from tests.e2e.test_e2e_workers import SCOPE, Cluster, cluster  # noqa: F401 - a fixture
 from tests.fakes import ScriptedModel, make_chunk
-from tests.model_server import ModelServer, model_server, says, silent
+from tests.model_server import ModelServer, Script, model_server, refuses, says, silent
 from tests.otlp_server import OtlpServer, otlp_server
 from tests.rag.catalog.test_answers import given
 from tests.servers import RAG, Json, Server, rag, serving, submit, wait_for
@@ -367,6 +369,33 @@ async def test_a_judge_that_answers_nonsense_gives_no_scores(
     verdict = await AnswerJudge(ScriptedModel(said)).judge(QUESTION, FACT, [make_chunk(FACT)])
     assert dict(verdict.scores) == scores
     assert ("gave no scores" in caplog.text) == (not scores)
+
+
+@pytest.mark.anyio
+async def test_a_judge_is_asked_for_json_by_a_schema_unless_its_server_refuses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused: Script = refuses(400, "response_format is not supported")
+
+    def takes_no_schema(handler: BaseHTTPRequestHandler) -> None:
+        asked = server.requests[-1]
+        (refused if "response_format" in asked else says(JUDGED))(handler)
+
+    with model_server(says(JUDGED)) as server:
+        chat = OpenAIModel(
+            base_url=server.base_url, api_key=None, model="tiny", context_tokens=4096, seconds=60
+        )
+        judge = AnswerJudge(chat)
+        assert (await judge.judge(QUESTION, FACT, [make_chunk(FACT)])).scores
+        asked = server.requests[-1]["response_format"]["json_schema"]["schema"]
+        assert asked["required"] == ["reason", "groundedness", "relevance"]
+        server.script = takes_no_schema
+        for _ in range(2):
+            assert (await judge.judge(QUESTION, FACT, [make_chunk(FACT)])).scores
+        with_schema = ["response_format" in each for each in server.requests]
+        assert with_schema == [True, True, False, False]
+        await chat.close()
+    assert caplog.text.count("takes no JSON schema") == 1
 
 
 @pytest.mark.anyio

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -70,6 +71,15 @@ def checked(
 
 def verify(answer: str, hits: list[Hit]) -> tuple[Citation, ...]:
     return tuple(checked(answer, hits=hits)[1])
+
+
+def test_a_citation_has_the_page_of_its_quote() -> None:
+    whole = hit(NORMANS)
+    begins = OFFSET + NORMANS.index(RAIDERS)
+    two_pages = replace(whole, chunk=replace(whole.chunk, page_starts=(begins,)))
+    (above,) = verify(f"{GAVE} [1].", [two_pages])
+    (below,) = verify(f"{RAIDERS} [1]", [two_pages])
+    assert (above.page, below.page) == (3, 4)
 
 
 def test_a_verbatim_sentence_is_cited_by_its_exact_span() -> None:

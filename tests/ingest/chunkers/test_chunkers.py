@@ -219,6 +219,19 @@ def test_pages() -> None:
     assert [chunk.page for chunk in chunks_of(document)] == [1, 2]
 
 
+def test_a_chunk_knows_where_pages_begin_within_it() -> None:
+    text = f"{words(2)}\n\n{words(2)}\n\n{words(2)}"
+    second = text.index("\n\n") + 2
+    third = text.rindex("\n\n") + 2
+    document = Document(
+        id="d", version="", uri="u", media_type="application/pdf", title="t",
+        text=text, pages=(0, second, third),
+    )  # fmt: skip
+    (chunk,) = chunks_of(document)
+    places = (0, second - 1, second, third - 1, third, len(text) - 1)
+    assert [chunk.page_at(place) for place in places] == [1, 1, 2, 2, 3, 3]
+
+
 def test_an_empty_text_has_no_chunks() -> None:
     empty = Document(id="d", version="", uri="u", media_type="text/plain", title="t", text=" \n")
     assert chunks_of(empty) == []

@@ -51,6 +51,8 @@ def test_deletions_and_changes_of_keys_and_permissions_are_written_before_the_an
 def test_documents_that_are_read_are_audited_and_questions_are_not() -> None:
     actions = {route.path: found.action for route in ROUTES if (found := audit_of(route))}
     assert actions["/v1/documents/{document_id:path}/content"] == "document.read"
+    assert actions["/v1/answers"] == actions["/v1/drift"] == "answer.read"
+    assert actions["/v1/eval-runs/compare"] == "evaluation.read"
     for route in ROUTES:
         if permission_of(route) == "ask":
             assert audit_of(route) is None, "the ledger has questions"

@@ -14,9 +14,10 @@ from starlette.routing import BaseRoute, Mount, Route
 
 import rag.api
 from rag.api.app import app_without_lifespan
-from rag.api.deps import Running, permission_of
+from rag.api.deps import KNOWN, Running, needs_key, permission_of
 from rag.api.docs_pages import ASSETS
-from rag.api.gate import OPEN, is_open
+from rag.api.gate import OPEN, UNCHARGED, is_open
+from rag.api.resource_metadata import METADATA
 from rag.build.gateway import open_gateway
 from rag.build.storage import Storage, open_storage
 from rag.gateway.api_keys import ApiKeys, Grant
@@ -24,6 +25,7 @@ from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings, load_settings
 from rag.telemetry import logs
 from rag.types import PERMISSIONS, Permission, Principal, Scope
+from rag.web.page import FOLDERS
 
 pytestmark = pytest.mark.anyio
 
@@ -31,10 +33,15 @@ ROUTES = app_without_lifespan(load_settings(), Running()).routes
 
 
 def needed(route: BaseRoute) -> str:
-    """Returns the permission that a route needs; "open" if it is served without a key."""
+    """Returns the permission that a route needs; "open" if it takes no key, "any" if any key."""
     assert isinstance(route, Route | Mount), f"{route} declares no permission"
     if is_open(f"{route.path}/" if isinstance(route, Mount) else route.path):
         return "open"
+    if isinstance(route, APIRoute) and KNOWN in route.dependencies:
+        assert permission_of(route) is None
+        return "any key"
+    if route.path in UNCHARGED:
+        return "any key"
     permission = permission_of(route) if isinstance(route, APIRoute) else None
     assert permission, f"{route.path} declares no permission: dependencies=[needs(…)]"
     return permission
@@ -49,8 +56,14 @@ def test_every_route_declares_the_permission_that_it_needs() -> None:
     assert {path for path, permission in found.items() if permission == "open"} == {
         "GET /healthz", "GET /readyz", "GET /openapi.json", "HEAD /openapi.json", f"* {ASSETS}",
         "GET /docs", "HEAD /docs", "GET /redoc", "HEAD /redoc",
+        f"GET {METADATA}", f"HEAD {METADATA}", "GET /", "HEAD /",
+        *(f"{method} {folder}/{{file:path}}" for method in ("GET", "HEAD") for folder in FOLDERS),
     }  # fmt: skip
-    assert found["GET /metrics"] == "metrics"
+    known = {path for path, permission in found.items() if permission == "any key"}
+    assert known == {"GET /v1/me", "POST /mcp"}
+    assert found["GET /metrics"] == found["GET /v1/queue"] == found["GET /v1/tenants"] == "metrics"
+    for path in ("answers", "drift", "eval-runs", "eval-runs/{name}", "eval-runs/compare"):
+        assert found[f"GET /v1/{path}"] == "admin"
     assert found["POST /v1/query"] == found["POST /v1/chat/completions"] == "ask"
     assert found["GET /v1/documents/{document_id:path}/content"] == "read"
     assert found["POST /v1/documents"] == found["DELETE /v1/jobs/{job_id}"] == "write"
@@ -58,9 +71,10 @@ def test_every_route_declares_the_permission_that_it_needs() -> None:
 
 def test_a_route_that_needs_a_permission_is_not_open() -> None:
     for route in ROUTES:
-        if isinstance(route, APIRoute) and permission_of(route):
+        if isinstance(route, APIRoute) and needs_key(route):
             assert not is_open(route.path)
-    assert not any(map(is_open, ("/", "/healthz/", "/docs/", "/v1/query", f"{ASSETS}x", "//docs")))
+    shut = ("//", "/assets", "/pdfjsx", "/healthz/", "/docs/", "/v1/query", f"{ASSETS}x", "//docs")
+    assert not any(map(is_open, shut))
     assert set(OPEN) <= {getattr(route, "path", "") for route in ROUTES}
 
 
@@ -121,7 +135,7 @@ def calls() -> list[tuple[str, str]]:
     return [
         (method, re.sub(r"\{[^}]+\}", "x", route.path))
         for route in ROUTES
-        if isinstance(route, APIRoute) and permission_of(route)
+        if isinstance(route, APIRoute) and needs_key(route)
         for method in sorted(route.methods)
     ]
 

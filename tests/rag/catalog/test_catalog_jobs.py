@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from rag.catalog import tables
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database
-from rag.catalog.jobs import MAX_LISTED_FAILURES
+from rag.catalog.jobs import FEW_FAILURES, MAX_LISTED_FAILURES
 from rag.errors import NotFoundError
+from rag.records import JobRecord
 from rag.types import Scope
+from rag.types.acl import readers_of
 from tests.catalogs import document, store, submission, submit, succeed
 
 pytestmark = pytest.mark.anyio
@@ -191,3 +194,74 @@ async def test_a_document_of_two_tenants_is_ingested_for_each_on_its_own(
     await catalog.jobs.cancel("rival", their_job)
     assert (await catalog.documents.get(scope, "a")).state == "succeeded"
     assert (await catalog.jobs.get(scope.tenant, job)).counts == {"succeeded": 1}
+
+
+async def test_pages_of_jobs_are_newest_first_and_as_each_job_is(
+    catalog: Catalog, scope: Scope
+) -> None:
+    made = [(await submit(catalog, scope, f"a{n}", f"b{n}"))[0] for n in range(5)]
+    other = replace(scope, tenant="rival")
+    await catalog.jobs.submit(other, [submission("x")])
+    found: list[JobRecord] = []
+    after = None
+    while True:
+        page = await catalog.jobs.page(scope.tenant, limit=2, after=after)
+        found += page.jobs
+        if (after := page.after) is None:
+            break
+    assert {job.id for job in found} == set(made)
+    times = [(job.created_at, job.id) for job in found]
+    assert times == sorted(times, reverse=True)
+    assert found == [await catalog.jobs.get(scope.tenant, job.id) for job in found]
+    assert (await catalog.jobs.page("nobody", limit=2)) == ([], None)
+
+
+async def test_jobs_of_a_page_are_chosen_by_state_collection_and_sender(
+    catalog: Catalog, scope: Scope
+) -> None:
+    done, [task] = await submit(catalog, scope, "done")
+    await succeed(catalog, task)
+    bad, tasks_of_bad = await submit(catalog, scope, *(f"f{n}" for n in range(FEW_FAILURES + 2)))
+    for task in tasks_of_bad:
+        await catalog.outcomes.fail(task, "Broken.")
+    anna = replace(scope, collection="plans", readers=readers_of(subject="anna"))
+    theirs = await catalog.jobs.submit(anna, [submission("waits")])
+
+    async def ids(**chosen: Any) -> set[str]:
+        return {job.id for job in (await catalog.jobs.page(scope.tenant, limit=9, **chosen)).jobs}
+
+    assert await ids() == {done, bad, theirs}
+    assert await ids(state="succeeded") == {done}
+    assert await ids(state="pending") == {theirs}
+    assert await ids(state="running") == await ids(state="partial") == set()
+    assert await ids(within={"plans"}) == {theirs}
+    assert await ids(within=()) == set()
+    assert await ids(readers=anna.readers) == {theirs}
+    assert await ids(readers=readers_of(subject="bert")) == set()
+    [failed] = (await catalog.jobs.page(scope.tenant, limit=9, state="failed")).jobs
+    assert failed.counts == {"failed": FEW_FAILURES + 2}
+    assert [each["document_id"] for each in failed.failures] == ["f0", "f1", "f2"]
+
+
+async def test_a_page_of_one_state_looks_at_a_bounded_number_of_jobs(
+    catalog: Catalog, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.catalog.jobs.LOOKED_AT", 3)
+    bad, [task] = await submit(catalog, scope, "bad")
+    await catalog.outcomes.fail(task, "Broken.")
+    mixed, [task, other] = await submit(catalog, scope, "poor", "fair")
+    await catalog.outcomes.fail(task, "Broken.")
+    await succeed(catalog, other)
+    for n in range(5):
+        _, [task] = await submit(catalog, scope, f"good{n}")
+        await succeed(catalog, task)
+    first = await catalog.jobs.page(scope.tenant, limit=1, state="partial")
+    assert not first.jobs
+    assert first.after
+    second = await catalog.jobs.page(scope.tenant, limit=1, state="partial", after=first.after)
+    assert [job.id for job in second.jobs] == [mixed]
+    some = await catalog.jobs.page(scope.tenant, limit=2, state="succeeded")
+    rest = await catalog.jobs.page(scope.tenant, limit=2, state="succeeded", after=some.after)
+    assert len({job.id for job in (*some.jobs, *rest.jobs)}) == 4
+    failed = await catalog.jobs.page(scope.tenant, limit=1, state="failed")  # found at once
+    assert ([job.id for job in failed.jobs], failed.after) == ([bad], None)

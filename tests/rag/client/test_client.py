@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from rag.client import (
     NEVER,
@@ -20,6 +21,7 @@ from rag.client import (
     AsyncClient,
     Client,
     ConflictError,
+    Event,
     File,
     ForbiddenError,
     InputError,
@@ -282,6 +284,8 @@ class TestStreams:
                 found = list(events)
             async with AsyncClient(server.url) as client_, client_.stream("When?") as events_:
                 assert [each async for each in events_] == found
+        stored: TypeAdapter[list[Event]] = TypeAdapter(list[Event])
+        assert stored.validate_json(stored.dump_json(found)) == found
         assert [each.type for each in found] == ["hits", "token", "retract", "answer"]
         assert isinstance(found[1], TokenEvent)
         assert found[1].text == text
@@ -361,6 +365,16 @@ async def test_fields_and_words_of_a_newer_server_are_kept() -> None:
     assert answer.reason == "a_new_reason"
     assert answer.model_extra == {"colour": "red"}
     assert answer.model_dump(mode="json") == newer
+
+
+def test_what_an_older_server_leaves_out_is_named() -> None:
+    older = {name: value for name, value in ANSWER.items() if name != "claims"}
+    with (
+        model_server(answers(200, older)) as server,
+        Client(server.url) as client,
+        pytest.raises(UnexpectedAnswerError, match=r"\(claims: Field required\).*an older one"),
+    ):
+        client.ask("x")
 
 
 async def test_an_answer_without_content_is_none() -> None:

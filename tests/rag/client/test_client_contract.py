@@ -148,6 +148,8 @@ def of_schema(schema: Json, document: Json) -> Any:  # noqa: PLR0911 - one for e
     if "anyOf" in schema:
         return union([of_schema(each, document) for each in schema["anyOf"]])
     match schema.get("type"):
+        case "array" if "prefixItems" in schema:
+            return ("tuple", *(of_schema(each, document) for each in schema["prefixItems"]))
         case "array":
             return ("list", of_schema(schema["items"], document))
         case "object":
@@ -173,6 +175,8 @@ def of_hint(hint: Any) -> Any:  # noqa: PLR0911 - one for each form
         return ("words", frozenset(inner))
     if origin in (Union, types.UnionType):
         return union([of_hint(each) for each in inner])
+    if origin is tuple:
+        return ("tuple", *map(of_hint, inner))
     if origin in (list, collections.abc.Sequence):
         return ("list", of_hint(inner[0]))
     if origin in (dict, collections.abc.Mapping):

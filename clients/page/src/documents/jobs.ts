@@ -1,0 +1,128 @@
+import { signal } from "@preact/signals";
+import { type Accepted, type Job, PlumblineError, upload, waitForJob } from "plumbline-client";
+import { api, loadCollections, lockIfRefused } from "../session";
+
+/** A batch of files on its way into a collection. */
+export interface Batch {
+  id: string;
+  collection: string;
+  files: number;
+  /** The share of its bytes that is sent. */
+  sent: number;
+  notices: string[];
+  job: Job | null;
+  error: unknown;
+  /** The files themselves, until they are sent: an upload that failed is tried again with them. */
+  pending: readonly File[];
+}
+
+/** Batches of this tab, the latest first. */
+export const batches = signal<Batch[]>([]);
+/** Grows whenever documents may have changed. */
+export const changes = signal(0);
+
+/** Sends files, and follows their job until it has ended. */
+export async function send(collection: string, files: readonly File[]): Promise<void> {
+  const batch: Batch = {
+    id: crypto.randomUUID(),
+    collection,
+    files: files.length,
+    sent: 0,
+    notices: [],
+    job: null,
+    error: null,
+    pending: files,
+  };
+  batches.value = [batch, ...batches.value];
+  await transfer(batch.id);
+}
+
+/** Sends a batch once more, after a failure or a sign-in. */
+export async function transfer(id: string): Promise<void> {
+  const batch = batches.value.find((each) => each.id === id);
+  if (!batch) return;
+  change(id, { error: null });
+  try {
+    const accepted: Accepted = await upload(api, {
+      collection: batch.collection,
+      files: batch.pending,
+      onProgress: (sent) => change(id, { sent }),
+    });
+    change(id, { sent: 1, pending: [], notices: accepted.notices });
+    changes.value++;
+    await follow(id, accepted.job_id);
+  } catch (error) {
+    lockIfRefused(error);
+    change(id, { error });
+  }
+}
+
+/** Adds the jobs that are under way on the server, such as those of before a reload. */
+export function adopt(jobs: readonly Job[]): void {
+  const known = new Set(batches.value.map((each) => each.job?.id));
+  for (const job of jobs.filter((each) => !known.has(each.id))) {
+    const batch: Batch = {
+      id: job.id,
+      collection: job.collection,
+      files: job.counts.total ?? 0,
+      sent: 1,
+      notices: [],
+      job,
+      error: null,
+      pending: [],
+    };
+    batches.value = [...batches.value, batch];
+    void follow(batch.id, job.id);
+  }
+}
+
+/** Tries the failed documents of a job again. */
+export async function retry(batch: Batch): Promise<void> {
+  if (!batch.job) return transfer(batch.id);
+  change(batch.id, { error: null });
+  try {
+    await api.POST("/v1/jobs/{job_id}/retry", { params: { path: { job_id: batch.job.id } } });
+    await follow(batch.id, batch.job.id);
+  } catch (error) {
+    lockIfRefused(error);
+    change(batch.id, { error });
+  }
+}
+
+/** Cancels the documents of a job that have not begun. */
+export async function stop(batch: Batch): Promise<void> {
+  if (!batch.job) return;
+  await api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: batch.job.id } } });
+}
+
+export function dismiss(id: string): void {
+  batches.value = batches.value.filter((each) => each.id !== id);
+}
+
+async function follow(id: string, jobId: string): Promise<void> {
+  let done = -1;
+  for (;;) {
+    try {
+      for await (const job of waitForJob(api, jobId)) {
+        change(id, { job, error: null });
+        const now = (job.counts.succeeded ?? 0) + (job.counts.failed ?? 0);
+        if (now !== done) changes.value++;
+        done = now;
+      }
+      await loadCollections();
+      return;
+    } catch (error) {
+      change(id, { error });
+      if (!(error instanceof PlumblineError) || (error.status !== 0 && error.status < 500)) {
+        lockIfRefused(error);
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 2000)); // the server is away: go on later
+      if (!batches.value.some((each) => each.id === id)) return;
+    }
+  }
+}
+
+function change(id: string, fields: Partial<Batch>): void {
+  batches.value = batches.value.map((each) => (each.id === id ? { ...each, ...fields } : each));
+}
