@@ -21,7 +21,7 @@ from standardwebhooks import WebhookVerificationError
 from rag.catalog import tables
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database
-from rag.settings.webhooks import WebhookSettings
+from rag.settings.webhooks import WebhookSettings, key_of
 from rag.types import Scope
 from tests.catalogs import submit, succeed
 from tests.places import ROOT
@@ -195,7 +195,7 @@ def test_the_signature_is_that_of_the_specification() -> None:
     """The example of standard-webhooks' own tests."""
     given = receiver_of("https://a.example/")
     made = signature(
-        webhooks.key_of(given.secret),
+        key_of(given.secret),
         "msg_p5jXN8AQM9LWM0D4loKWxJek",
         1614265330,
         b'{"test": 2432232314}',
@@ -211,7 +211,7 @@ async def test_the_receiver_of_the_docs_takes_what_is_sent(
     made: dict[str, Any] = {"__name__": "receiver"}
     exec(code, made)
     at, body = int(time.time()), json.dumps({"data": {"job_id": "j1", "state": "failed"}}).encode()
-    sign = functools.partial(signature, webhooks.key_of(receiver_of("https://a.example/").secret))
+    sign = functools.partial(signature, key_of(receiver_of("https://a.example/").secret))
     headers = {"webhook-id": "msg_1", "webhook-timestamp": str(at)}
     transport = httpx.ASGITransport(made["app"])
     async with httpx.AsyncClient(transport=transport, base_url="http://a.example") as http:
