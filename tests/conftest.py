@@ -17,6 +17,7 @@ limit_threads()
 # Processes that run side by side share the cores: a thread of one that spins while it waits takes
 # the time of the others.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 # NumPy reads the limits as it is loaded.
 from rag.catalog.catalog import Catalog  # noqa: E402

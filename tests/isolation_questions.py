@@ -10,7 +10,10 @@ from tests.isolation_world import Caller, Document, Json
 
 
 def asks(path: str, body: Callable[[str, str], Json], *, streams: bool = True) -> Call:
-    """Returns the call of a route that answers a question from a collection."""
+    """Returns the call of a route that answers a question from a collection.
+
+    The collection is in the body, or `TARGET` stands for it in the path.
+    """
 
     def call(calls: Calls) -> None:
         caller, question = calls.caller(), calls.question()
@@ -19,8 +22,9 @@ def asks(path: str, body: Callable[[str, str], Json], *, streams: bool = True) -
             sent, hidden = body(question, TARGET) | stream, calls.beyond(caller)
             is_refused(calls.same(caller, "POST", path, hidden=hidden, body=sent))
             return
-        sent = body(question, calls.collection(caller)) | stream
-        response = calls.send(caller, "POST", path, json=sent)
+        collection = calls.collection(caller)
+        sent = body(question, collection) | stream
+        response = calls.send(caller, "POST", path.replace(TARGET, collection), json=sent)
         assert response.status_code == 200, response.text
         calls.answered(caller, response)
 

@@ -143,6 +143,9 @@ _QUESTION_CALLS: dict[str, Call] = {
     "POST /retrieval": questions.asks(
         "/retrieval", lambda q, c: {"query": q, "knowledge_id": c}, streams=False
     ),
+    "POST /websearch": questions.asks(
+        f"/websearch?collection={TARGET}", lambda q, _: {"query": q, "count": 20}, streams=False
+    ),
 }
 _VIEWS: dict[str, Call] = {
     "GET /v1/me": _me,

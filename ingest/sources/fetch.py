@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import cached_property
 from http import HTTPStatus
-from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ import rag
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import MEDIA_TYPES, TEXT, essence
 from ingest.sources.addresses import Address, is_public
+from ingest.sources.checked_network import CheckedNetwork
 from rag.errors import RagError, ReadError, StorageError, UpstreamError
 from rag.privacy.redaction import masked, words
 from rag.records import Submission
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from rag.types import Document
 
 REDIRECTS = 5
-CONNECT_SECONDS = 10.0
-"""Seconds for one address: if a host has several, the next one is tried."""
 _PIECE = 1 << 16
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _TEMPORARY = frozenset({408, 425, 429})
@@ -138,7 +135,7 @@ class Fetcher:
         """
         self._max_bytes = max_bytes
         self._seconds = seconds
-        self._network = _Network(allows)
+        self._network = CheckedNetwork(allows, setting="fetch.private_addresses")
 
     async def fetch(self, url: str, to: Path) -> str:
         """Writes the body to a file; returns a name for it, whose extension shows its type.
@@ -215,53 +212,6 @@ class Fetcher:
     @cached_property
     def _ssl(self) -> ssl.SSLContext:
         return httpcore.default_ssl_context()  # reads files: not before the first document
-
-
-class _Network(httpcore.AsyncNetworkBackend):
-    """Looks a name up once and connects to the addresses that it checked.
-
-    A second look-up could return others (DNS rebinding). TLS and the Host header keep the name.
-    """
-
-    def __init__(self, allows: Callable[[Address], bool]) -> None:
-        self._allows = allows
-        self._network = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connects to one of the host's addresses, all of which are allowed."""
-        addresses = await _look_up(host, port)
-        if not all(map(self._allows, addresses)):
-            raise ReadError(
-                f"{host}: its address is not on the public internet, so it is not fetched: it may"
-                " be meant for this machine or network alone. Where that is wanted, set"
-                " fetch.private_addresses = true.",
-                code="private_address",
-            )
-        failure: Exception = httpcore.ConnectError(f"{host} has no address")
-        for address in addresses:
-            try:
-                return await self._network.connect_tcp(
-                    str(address), port, CONNECT_SECONDS, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure
-
-
-async def _look_up(host: str, port: int) -> list[Address]:
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # no such name, or an invalid one
-        raise httpcore.ConnectError(f"{host} is not found: {words(error)}") from error
-    return [ip_address(entry[4][0]) for entry in found]
 
 
 def _joined(url: httpx.URL, location: str) -> httpx.URL:

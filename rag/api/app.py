@@ -49,7 +49,7 @@ def create_app(
     """
     with importing():  # here: commands, which open less, need none of it
         from rag.build.gateway import open_gateway
-        from rag.build.running import scoring, start
+        from rag.build.running import announcing, scoring, start
 
     running = Running()
 
@@ -59,6 +59,7 @@ def create_app(
                 start(settings) as (service, queue),
                 queue.started(),
                 scoring(service),
+                announcing(service),
                 open_gateway(service) as gateway,
             ):
                 await _warm(service)
@@ -159,7 +160,7 @@ def app_without_lifespan(
 
 def _all_routers() -> list[APIRouter]:
     # Imported here: a command that asks a question in its own process needs one of them.
-    from rag.api.clients import dify, ollama, rerankers
+    from rag.api.clients import dify, ollama, open_webui, rerankers
     from rag.api.openai import routes as openai
     from rag.api.routes import (
         answers,
@@ -178,7 +179,8 @@ def _all_routers() -> list[APIRouter]:
 
     own = (questions, feedback, documents, collections, jobs, keys, usage)
     views = (me, answers, eval_runs, whole_service)
-    return [module.router for module in (*own, *views, openai, rerankers, dify, ollama, health)]
+    others = (openai, rerankers, dify, ollama, open_webui)
+    return [module.router for module in (*own, *views, *others, health)]
 
 
 def _add_page(app: FastAPI) -> None:

@@ -12,6 +12,7 @@ from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.protocols import Queue
 from rag.settings.tree import Settings
 from workers.scoring_queue import ScoringQueue
+from workers.webhooks import WebhookQueue
 
 if TYPE_CHECKING:
     from retrieval.embedders.embedder import ModelEmbedder
@@ -40,3 +41,13 @@ async def scoring(service: Service) -> AsyncIterator[None]:
         queue = ScoringQueue(observer.answers, dispatch, due=observer.recorder.stored)
         async with queue.started():
             yield
+
+
+@contextlib.asynccontextmanager
+async def announcing(service: Service) -> AsyncIterator[None]:
+    """Tells the receivers of webhooks of ended jobs, until the end of the block."""
+    if not service.settings.webhooks:
+        yield
+        return
+    async with WebhookQueue(service.catalog, service.settings.webhooks).started():
+        yield

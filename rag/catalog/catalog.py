@@ -20,6 +20,7 @@ from rag.catalog.tenants import Tenants
 from rag.catalog.unsettled import Unsettled
 from rag.catalog.usage import Usage
 from rag.catalog.versions import Versions
+from rag.catalog.webhook_outbox import Webhooks
 
 
 class Catalog:
@@ -45,6 +46,7 @@ class Catalog:
         self.audit = Audit(database)
         self.removals = Removals(database)
         self.tenants = Tenants(database)
+        self.webhooks = Webhooks(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""

@@ -175,6 +175,8 @@ class Jobs:
             turn = await db.run_sync(next_turn, tenant, bulk=is_bulk)
             turns = {"turn": turn + placed.c.place - 1}
             await db.execute(again_each.values(afresh | turns))
+            unended = jobs.update().where(jobs.c.id == job_id)
+            await db.execute(unended.values(announced=False))
             waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
             waits = sa.exists().where(_OF_TASK, waiting)
             await db.execute(documents.update().where(waits).values(again))

@@ -21,6 +21,8 @@ IS_PENDING = sa.text("state = 'pending'")
 """The condition of a partial index; PostgreSQL and SQLite use it only for the same condition."""
 TO_SCORE = sa.text("to_score")
 """The condition of the partial index; SQLite uses that index only for the same condition."""
+UNANNOUNCED = sa.text("NOT announced")
+"""The same, of the jobs whose end was not made into messages yet."""
 _RATED = sa.text("rating IS NOT NULL")
 collections = sa.Table(
     "collections",
@@ -109,8 +111,21 @@ jobs = sa.Table(
     sa.Column("key_id", sa.String, nullable=False, server_default=""),
     sa.Column("subject", sa.String, nullable=False, server_default=""),
     sa.Column("reader", sa.String),
+    sa.Column("announced", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index("jobs_unannounced", "id", sqlite_where=UNANNOUNCED, postgresql_where=UNANNOUNCED),
     sa.Index("jobs_by_tenant", "tenant", "created_at"),
 )
+webhook_messages = sa.Table(
+    "webhook_messages",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("webhook", sa.String, nullable=False),
+    sa.Column("body", sa.String, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("not_before", sa.Float, nullable=False),
+)
+"""The messages that receivers have not taken yet."""
 tasks = sa.Table(
     "tasks",
     metadata,

@@ -20,6 +20,7 @@ from rag.records.documents import (
     Switch,
     Task,
 )
+from rag.records.webhook_messages import WebhookMessage
 
 __all__ = [
     "ATTEMPTS",
@@ -51,4 +52,5 @@ __all__ = [
     "Switch",
     "Task",
     "TenantRecord",
+    "WebhookMessage",
 ]

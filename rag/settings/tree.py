@@ -61,6 +61,7 @@ from rag.settings.storage import (
     QdrantSettings,
     SqliteSettings,
 )
+from rag.settings.webhooks import WebhookName, WebhookSettings
 from rag.text.validation_errors import first, shortened
 
 PREFIX = "RAG_"
@@ -157,6 +158,9 @@ class Settings(BaseSettings):
     traces: TraceSettings = TraceSettings()
     privacy: PrivacySettings = PrivacySettings()
     online: OnlineSettings = OnlineSettings()
+    webhooks: Mapping[WebhookName, WebhookSettings] = Field(
+        {}, description="Who is told of ended jobs."
+    )
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
@@ -217,10 +221,10 @@ def printable(settings: Settings) -> dict[str, Any]:
 def _masked(name: str, value: Any) -> Any:
     match value:
         case dict():
-            return {key: _masked(str(key), part) for key, part in value.items()}
+            return {key: _masked(f"{name}.{key}", part) for key, part in value.items()}
         case list() | tuple():
             return [_masked(name, part) for part in value]
-        case SecretStr() if name.endswith("url"):
+        case SecretStr() if name.endswith("url") and not name.startswith(".webhooks."):
             return masked(value.get_secret_value())
         case str() if name.endswith("url"):
             return masked(value)
@@ -324,4 +328,6 @@ def _is_kind(model: type[BaseModel], name: str | int) -> bool:
 
 def _is_secret(name: str) -> bool:
     """Returns True if the value of a setting may contain a secret, as a list of parts may."""
+    if name.split(".", maxsplit=1)[0] == "webhooks":
+        return True
     return name == "fallbacks" or re.sub(r"^fallbacks\.\d+", "generator", name) in SECRETS

@@ -110,6 +110,7 @@ def test_a_collection_beyond_the_key_cannot_be_reached_by_any_route(
         ("POST", "/rerank?collection={}", {"query": "x", "texts": ["y"]}),
         ("POST", "/embed?collection={}", {"inputs": "x"}),
         ("POST", "/retrieval", {"knowledge_id": "{}", "query": "x"}),
+        ("POST", "/websearch?collection={}", {"query": "x"}),
         ("POST", "/api/chat", {
             "model": "{}", "messages": [{"role": "user", "content": QUESTION}]}),
         ("GET", "/v1/models/{}", {}),

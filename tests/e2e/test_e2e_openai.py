@@ -204,8 +204,8 @@ class TestChat:
         ("param", "value"),
         [
             ("n", 2),
-            ("tools", [{"type": "function", "function": {"name": "f"}}]),
-            ("functions", [{"name": "f"}]),
+            ("tools", "all"),
+            ("functions", {"name": "f"}),
             ("logprobs", True),
             ("response_format.type", {"type": "xml"}),
             ("max_tokens", 0),

@@ -64,6 +64,7 @@ def test_the_map_in_contributing_names_every_folder() -> None:
         "docs",
         "examples",
         "findings",
+        "integrations",
         "profiles",
         "tests",
     )

@@ -25,8 +25,8 @@ from rag.text.validation_errors import FirstFaults
 from rag.types import ChatTask, Message, SamplingOverrides
 
 _NO_FUNCTIONS = (
-    'no functions are called: answers come from the documents alone; leave it out, or send "none"'
-    " as the {choice}"
+    "no functions are called: answers come from the documents alone; leave it out, or send"
+    ' "auto" or "none" as the {choice}'
 )
 _ACCEPTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "n": ((None, 1), "there is one answer; leave it out"),
@@ -38,6 +38,7 @@ _ACCEPTED: dict[str, tuple[tuple[Any, ...], str]] = {
 """Parameters that change the form of an answer: the accepted values, and why others are not."""
 _CHOICES = {"tools": "tool_choice", "functions": "function_call"}
 """Parameters that say whether functions are to be called."""
+_MAY_CALL_NONE = (None, "auto", "none")
 
 
 def _one_of(name: str) -> Any:
@@ -107,7 +108,7 @@ class ChatRequest(Conversation, SamplingIn):
         Asking(), description="Which passages answer, and what becomes of unsupported claims."
     )
     n: Any = _one_of("n")
-    tool_choice: Any = Field(None, description='Functions are accepted with "none".')
+    tool_choice: Any = Field(None, description='"auto" or "none": no function is called.')
     function_call: Any = Field(None, description="The older name of tool_choice.")
     tools: Any = _one_of("tools")
     functions: Any = _one_of("functions")
@@ -119,8 +120,8 @@ class ChatRequest(Conversation, SamplingIn):
     def _is_accepted(cls, value: Any, info: ValidationInfo) -> Any:
         name = info.field_name or ""
         accepted, why = _ACCEPTED[name]
-        is_idle = name in _CHOICES and info.data.get(_CHOICES[name]) == "none"
-        if is_idle and isinstance(value, list):
+        need_not_call = name in _CHOICES and info.data.get(_CHOICES[name]) in _MAY_CALL_NONE
+        if need_not_call and isinstance(value, list):
             return value
         if not any(value == each and _is_flag(value) == _is_flag(each) for each in accepted):
             raise ValueError(why)

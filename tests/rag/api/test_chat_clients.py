@@ -20,7 +20,6 @@ from tests.places import DATA
 pytestmark = pytest.mark.anyio
 BODIES: dict[str, Json] = json.loads((DATA / "cases" / "12" / "bodies.json").read_text())
 REFUSED = {
-    "tools with tool_choice auto": "tools",
     "logprobs true": "logprobs",
     "audio modality": "modalities",
     "max_tokens 0": "max_tokens",
@@ -140,6 +139,8 @@ def test_what_says_nothing_is_not_in_the_conversation() -> None:
         ("messages", {"messages": [ASK, {"role": "user", "content": " "}]}),
         ("tools", {"messages": [ASK], "tools": [{}], "tool_choice": "required"}),
         ("tools", {"messages": [ASK], "tools": "all", "tool_choice": "none"}),
+        ("tools", {"messages": [ASK], "tools": [{}], "tool_choice": {"type": "function"}}),
+        ("functions", {"messages": [ASK], "functions": [{}], "function_call": {"name": "f"}}),
         ("top_p", {"messages": [ASK], "top_p": 1.1}),
         ("seed", {"messages": [ASK], "seed": 1 << 63}),
         ("temperature", {"messages": [ASK], "temperature": 2.1}),

@@ -1,4 +1,4 @@
-"""The APIs of Cohere, TEI, Dify and Ollama, and what Open WebUI shows as sources."""
+"""The APIs of Cohere, TEI and Ollama, and what Open WebUI shows as sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from rag.api.bulk_texts import shares
-from rag.api.clients.dify import DifyResponse
 from rag.api.clients.ollama import OllamaChat, OllamaModels
 from rag.api.clients.rerankers import CohereRerankResponse
 from rag.api.openai.links import address_of
@@ -86,58 +85,12 @@ def test_logits_become_shares_in_the_same_order() -> None:
     assert all(0 <= share <= 1 for share in told)
 
 
-def knowledge(**changed: Any) -> Json:
-    setting = {"top_k": 2, "score_threshold": 0.0}
-    return {"knowledge_id": "docs", "query": QUESTION, "retrieval_setting": setting} | changed
-
-
-async def test_dify(http: httpx.AsyncClient) -> None:
-    found = await post(http, "/retrieval", **knowledge())
-    assert DifyResponse.model_validate(found).model_dump() == found
-    first, second = found["records"]
-    assert (first["title"], "closes at four" in first["content"]) == ("Depot", True)
-    assert first["metadata"]["year"] == 2024
-    assert first["metadata"]["path"] == DEPOT["uri"]
-    assert isinstance(second["metadata"], dict)
-    assert 1 >= first["score"] > second["score"] >= 0
-    least = {"top_k": 2, "score_threshold": (first["score"] + second["score"]) / 2}
-    assert (
-        len((await post(http, "/retrieval", **knowledge(retrieval_setting=least)))["records"]) == 1
-    )
-
-
-def condition(operator: str, value: Any, name: Any = "year", logical: str = "and") -> Json:
-    one = {"name": name, "comparison_operator": operator, "value": value}
-    return {"logical_operator": logical, "conditions": [one]}
-
-
-@pytest.mark.parametrize(
-    ("given", "hits"),
-    [(condition("≥", 2024), 1), (condition("<", 2024, ["year"]), 0), (condition("in", [2024]), 1),
-     ({"conditions": None}, 2), (None, 2)],
-)  # fmt: skip
-async def test_dify_s_conditions_are_filters(
-    http: httpx.AsyncClient, given: Json | None, hits: int
-) -> None:
-    found = await post(http, "/retrieval", **knowledge(metadata_condition=given))
-    assert len(found["records"]) == hits
-
-
-async def test_dify_s_errors(http: httpx.AsyncClient) -> None:
-    unknown = await post(http, "/retrieval", 404, **knowledge(knowledge_id="nope"))
-    assert unknown["error_code"] == 2001
-    assert "nope" in unknown["error_msg"]
-    for changed in (
-        {"query": " "},
-        {"metadata_condition": condition("contains", "x")},
-        {"metadata_condition": condition("is", 1, logical="or")},
-        {"metadata_condition": condition("is", 1, name="a b")},
-        {"metadata_condition": condition("is", None)},
-        {"retrieval_setting": {"top_k": 0}},
-        {"retrieval_setting": {"top_k": 101}},
-    ):
-        error = await post(http, "/retrieval", 400, **knowledge(**changed))
-        assert error.keys() == {"error_code", "error_msg"}
+async def test_open_webui_s_web_search(http: httpx.AsyncClient) -> None:
+    (first,) = await post(http, "/websearch?collection=docs", query=QUESTION, count=1, user="u")
+    assert first == {"link": DEPOT["uri"], "title": "Depot", "snippet": DEPOT["text"]}
+    assert len(await post(http, "/websearch?collection=docs", query=QUESTION)) == 2
+    error = await http.post("/websearch?collection=nope", json={"query": QUESTION})
+    assert (error.status_code, error.json()["code"]) == (404, "unknown_collection")
 
 
 async def test_ollama(http: httpx.AsyncClient) -> None:

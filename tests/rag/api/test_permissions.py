@@ -202,6 +202,8 @@ async def _asked(http: httpx.AsyncClient, collection: str) -> str:
             "retrieval_setting": {"top_k": 20, "score_threshold": 0},
         }
         seen += (await http.post("/retrieval", json=dify)).text
+        web = {"query": question, "count": 20}
+        seen += (await http.post(f"/websearch?collection={collection}", json=web)).text
     for path in ("/v1/models", f"/v1/models/{collection}", "/api/tags"):
         seen += (await http.get(path)).text
     return seen

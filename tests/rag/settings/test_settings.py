@@ -180,6 +180,7 @@ def plain_names() -> list[str]:
         "server.allowed_",
         "server.trusted",
         "server.tls",
+        "webhooks",
     )
     return [name for name in names() if not name.startswith((*kinds, *lists))]
 
@@ -472,6 +473,25 @@ def test_every_secret_is_known_as_one() -> None:
         if "SecretStr" in str(field.annotation)
     }
     assert secrets == SECRETS
+
+
+def test_webhooks_show_no_secret(here: Path) -> None:
+    good = {
+        "url": "https://a.example/hook/MfKQ9",
+        "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    }
+    told = load_settings(webhooks={"n8n": good})
+    assert "MfKQ9" not in repr(told.webhooks) + json.dumps(printable(told))
+    for wrong, says in (
+        ({"secret": "whsec_dG9vIHNob3J0"}, "webhooks.n8n.secret"),
+        ({"secret": "whsec_?dG9vIHNob3J0"}, "webhooks.n8n.secret"),
+        ({"url": "ftp://a.example/dG9vIHNob3J0"}, "webhooks.n8n.url"),
+        ({"url": "https://u:dG9vIHNob3J0@a.example/"}, "webhooks.n8n.url"),
+        ({"url": "https://a.example:port/dG9vIHNob3J0"}, "webhooks.n8n.url"),
+    ):
+        with pytest.raises(ConfigError, match=says) as refused:
+            load_settings(webhooks={"n8n": good | wrong})
+        assert "dG9vIHNob3J0" not in str(refused.value)
 
 
 def test_rag_config_names_the_toml_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
