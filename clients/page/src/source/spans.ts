@@ -77,7 +77,7 @@ const IGNORED = /[\s\u00ad*_`#>|~\\[\]+•◦▪-]/u;
  * Returns the span of a quote in a text, compared by letters and digits; null if it is not there.
  * Of several places it is the one that has most in common with what is around the quote.
  */
-export function findQuote(text: string, passage: Passage): Span | null {
+function findQuote(text: string, passage: Passage): Span | null {
   const { letters, offsets } = squeezed(text);
   const quote = squeezed(passage.quote).letters;
   const before = squeezed(passage.before).letters;
