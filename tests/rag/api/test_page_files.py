@@ -66,8 +66,14 @@ async def test_files_are_sent_compressed_and_not_sent_again(http: httpx.AsyncCli
 
 @pytest.mark.parametrize(
     "path",
-    ["/assets/none.js", "/assets/..%2f..%2fpage.py", "/assets/%2e%2e/%2e%2e/page.py", "/pdfjs/"]
-    + ["/assets/%00", "/assets/" + "a" * 300],
+    [
+        "/assets/none.js",
+        "/assets/..%2f..%2fpage.py",
+        "/assets/%2e%2e/%2e%2e/page.py",
+        "/assets/%00",
+        "/assets/" + "a" * 300,
+        "/pdfjs/",
+    ],
 )
 async def test_nothing_else_is_served(http: httpx.AsyncClient, path: str) -> None:
     assert (await http.get(path)).status_code == 404
