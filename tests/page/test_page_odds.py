@@ -218,3 +218,25 @@ def test_nothing_of_a_user_is_left_for_the_next_one(browser: Browser, tmp_path: 
             opened.go("documents")
             expect(opened.page.locator("tbody tr")).to_have_count(1)
             expect(opened.page.locator(".batch")).to_have_count(0)
+
+
+def test_a_turn_that_cannot_be_drawn_leaves_the_rest(server: Server, browser: Browser) -> None:
+    data = ["nonsense", "{}", '{"answer": "Without the rest."}']
+
+    def of_another_version(route: Route) -> None:
+        body = f"event: answer\ndata: {data.pop(0)}\n\n"
+        route.fulfill(body=body, content_type="text/event-stream")
+
+    with tab(browser, server.url) as opened:
+        choose(opened, "twice-md")
+        opened.page.route(re.compile("/v1/query"), of_another_version)
+        for number in range(3):
+            opened.page.get_by_role("textbox", name="Your question").fill(WHERE)
+            opened.page.keyboard.press("Enter")
+            expect(opened.page.locator(".turns .fault").nth(number)).to_contain_text("That failed.")
+        opened.page.unroute_all()
+        expect(opened.ask(WHERE).locator(".answer")).to_contain_text("drawer")
+        opened.page.reload()
+        opened.page.locator(".past li").get_by_role("button").first.click()
+        expect(opened.page.locator(".turns .fault")).to_have_count(3)
+        expect(opened.page.locator(".turn .answer")).to_contain_text("drawer")

@@ -1,4 +1,4 @@
-import { useEffect, useErrorBoundary, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { AdminView } from "./admin/AdminView";
 import { AskView } from "./ask/AskView";
 import { DocumentsView } from "./documents/DocumentsView";
@@ -10,6 +10,7 @@ import { enter, locked, me, waiting } from "./session";
 import { closeSource, opened } from "./source/opened";
 import { SourcePanel } from "./source/SourcePanel";
 import { Fault } from "./ui/Fault";
+import { Guard } from "./ui/Guard";
 import { plain } from "./ui/plain";
 
 export function App() {
@@ -28,7 +29,11 @@ export function App() {
       <main id="content" tabIndex={-1}>
         {fault !== null && <Fault error={fault} onRetry={start} />}
         {waiting.value !== null && <Waiting words={waiting.value} />}
-        {me.value && <Chosen />}
+        {me.value && (
+          <Guard>
+            <Chosen />
+          </Guard>
+        )}
       </main>
       {opened.value && <SourcePanel place={opened.value} onClose={closeSource} />}
       {locked.value !== null && <KeyDialog refusal={locked.value} />}
@@ -37,9 +42,7 @@ export function App() {
 }
 
 function Chosen() {
-  const [broken, mend] = useErrorBoundary();
   const { view, part } = route.value;
-  if (broken) return <Fault error={broken} onRetry={mend} />;
   if (view === "documents") return <DocumentsView />;
   if (view === "admin") return <AdminView part={part} />;
   return <AskView />;

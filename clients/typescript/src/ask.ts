@@ -1,7 +1,7 @@
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import type { Api } from "./connect";
 import type { Answer, Citation, Hit, Problem, Question } from "./models";
-import { errorOf, isAbort, unreachable } from "./problem";
+import { errorOf, isAbort, unexpected, unreachable } from "./problem";
 
 /** An event of an answer, in the order in which they come; `answer` is the last, and the whole. */
 export type AskEvent =
@@ -57,7 +57,7 @@ async function next<T>(reader: ReadableStreamDefaultReader<T>): Promise<Readable
 
 /** Returns null for the kinds of events that a newer server may add. */
 function eventOf(name: string | undefined, data: string): AskEvent | null {
-  const body: unknown = JSON.parse(data);
+  const body = parsed(data);
   switch (name) {
     case "hits":
       return { type: "hits", hits: (body as { hits: Hit[] }).hits };
@@ -68,11 +68,20 @@ function eventOf(name: string | undefined, data: string): AskEvent | null {
     case "retract":
       return { type: "retract", ...(body as { start: number; end: number; objection: string }) };
     case "answer":
+      if (typeof (body as Answer | null)?.answer !== "string") throw unexpected(data);
       return { type: "answer", answer: body as Answer };
     case "error":
       throw errorOf(body as Problem);
     default:
       return null;
+  }
+}
+
+function parsed(data: string): unknown {
+  try {
+    return JSON.parse(data);
+  } catch (error) {
+    throw unexpected(error);
   }
 }
 

@@ -56,6 +56,14 @@ export function unreachable(cause: unknown): PlumblineError {
   return error;
 }
 
+/** Returns the error of a response that is none of Plumbline's. */
+export function unexpected(cause: unknown): PlumblineError {
+  const message = "The server answered, and not as Plumbline does.";
+  const error = new PlumblineError(message, "unexpected_answer", 0);
+  error.cause = cause;
+  return error;
+}
+
 /** Returns true if the request was cancelled by its caller. */
 export function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === "AbortError";

@@ -5,6 +5,7 @@ import { t } from "../i18n";
 import { hrefOf } from "../route";
 import { collection, collections, may } from "../session";
 import { CollectionChoice } from "../ui/CollectionChoice";
+import { Guard } from "../ui/Guard";
 import { askIn, running } from "./asking";
 import { Composer } from "./Composer";
 import { conversations, current, open, remove, removeAll, startFresh } from "./conversations";
@@ -30,14 +31,16 @@ export function AskView() {
   const send = (question: string) => void askIn(talk, question, filters.value);
   return (
     <div class="ask">
-      <History
-        conversations={conversations.value}
-        currentId={talk.id}
-        onFresh={startFresh}
-        onOpen={open}
-        onRemove={(id) => void remove(id)}
-        onRemoveAll={() => void removeAll()}
-      />
+      <Guard>
+        <History
+          conversations={conversations.value}
+          currentId={talk.id}
+          onFresh={startFresh}
+          onOpen={open}
+          onRemove={(id) => void remove(id)}
+          onRemoveAll={() => void removeAll()}
+        />
+      </Guard>
       <section class="talk" aria-label={t.value.ask}>
         <h1 class="hidden">{t.value.ask}</h1>
         <div class="turns">
@@ -48,7 +51,9 @@ export function AskView() {
             </button>
           )}
           {talk.turns.slice(first).map((turn) => (
-            <TurnView key={turn.id} turn={turn} conversation={talk} onRetry={send} />
+            <Guard key={turn.id}>
+              <TurnView turn={turn} conversation={talk} onRetry={send} />
+            </Guard>
           ))}
         </div>
         <Announcer />
