@@ -160,6 +160,34 @@ def test_a_failing_upload_says_why_and_is_tried_again(
         expect(opened.page.locator("tbody .bad")).not_to_be_empty()
 
 
+def test_empty_files_and_equal_names_are_named_and_the_others_sent(
+    filled: Server, browser: Browser, tmp_path: Path
+) -> None:
+    for name in ("a/tide.txt", "b/tide.txt", "empty.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("" if name == "empty.txt" else f"The tide of {name}.")
+    with tab(browser, filled.url) as opened:
+        upload(opened, *(tmp_path / name for name in ("a/tide.txt", "b/tide.txt", "empty.txt")))
+        batch = opened.page.locator(".batch")
+        expect(batch).to_contain_text("1 stored")
+        expect(batch).to_contain_text("Empty files are not sent: empty.txt.")
+        expect(batch).to_contain_text("the first is sent: tide.txt.")
+
+
+def test_more_files_than_a_request_may_have_go_in_portions(
+    filled: Server, browser: Browser, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{number}.txt" for number in range(501)]
+    for number, file in enumerate(files):
+        file.write_text(f"Buoy {number}.")
+    with tab(browser, filled.url) as opened:
+        opened.go("documents")
+        opened.page.get_by_label("Name of the collection").fill("buoys")
+        opened.page.get_by_label("Choose files", exact=True).last.set_input_files(files)
+        expect(opened.page.locator(".batch")).to_have_count(2)
+        expect(opened.page.get_by_text("1 of 1 documents")).to_be_visible()
+
+
 def test_a_document_is_deleted_after_a_question(
     filled: Server, browser: Browser, tmp_path: Path
 ) -> None:

@@ -1,7 +1,12 @@
 import { signal } from "@preact/signals";
 import { type Accepted, type Job, PlumblineError, upload, waitForJob } from "plumbline-client";
+import { t } from "../i18n";
 import { newId } from "../ids";
 import { api, loadCollections, lockIfRefused } from "../session";
+import { portionsOf } from "./portions";
+
+/** Names of files in a sentence. */
+const NAMED = 5;
 
 /** A batch of files on its way into a collection. */
 export interface Batch {
@@ -22,23 +27,33 @@ export const batches = signal<Batch[]>([]);
 /** Grows whenever documents may have changed. */
 export const changes = signal(0);
 
-/** Sends files, and follows their job until it has ended. */
+/** Sends files, a portion after the other, and follows their jobs until they have ended. */
 export async function send(collection: string, files: readonly File[]): Promise<void> {
-  const batch: Batch = {
-    id: newId(),
-    collection,
-    files: files.length,
-    sent: 0,
-    notices: [],
-    job: null,
-    error: null,
-    pending: files,
-  };
-  batches.value = [batch, ...batches.value];
-  await transfer(batch.id);
+  const { portions, empty, doubled } = portionsOf(files);
+  const words = t.value.docs;
+  const notices = [
+    ...(empty.length > 0 ? [words.empties(named(empty))] : []),
+    ...(doubled.length > 0 ? [words.doubled(named(doubled))] : []),
+  ];
+  const made = (portions.length > 0 ? portions : [[]]).map((pending, place) =>
+    newBatch(collection, pending, place === 0 ? notices : []),
+  );
+  batches.value = [...made, ...batches.value];
+  for (const batch of made) if (batch.pending.length > 0) await transfer(batch.id);
 }
 
-/** Sends a batch once more, after a failure or a sign-in. */
+/** Returns names for a sentence: the first ones, and how many there are besides. */
+function named(names: string[]): string {
+  const rest = names.length - NAMED;
+  return names.slice(0, NAMED).join(", ") + (rest > 0 ? ` + ${rest}` : "");
+}
+
+function newBatch(collection: string, pending: readonly File[], notices: string[]): Batch {
+  const [files, sent] = [pending.length, pending.length > 0 ? 0 : 1];
+  return { id: newId(), collection, files, sent, notices, job: null, error: null, pending };
+}
+
+/** Sends a batch, or sends it once more after a failure or a sign-in; its job is followed beside. */
 async function transfer(id: string): Promise<void> {
   const batch = batches.value.find((each) => each.id === id);
   if (!batch) return;
@@ -49,9 +64,10 @@ async function transfer(id: string): Promise<void> {
       files: batch.pending,
       onProgress: (sent) => change(id, { sent }),
     });
-    change(id, { sent: 1, pending: [], notices: accepted.notices });
+    const notices = [...batch.notices, ...accepted.notices];
+    change(id, { sent: 1, pending: [], notices });
     changes.value++;
-    await follow(id, accepted.job_id);
+    void follow(id, accepted.job_id);
   } catch (error) {
     fail(id, error);
   }

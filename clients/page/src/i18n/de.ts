@@ -136,6 +136,9 @@ export const de: Words = {
     into: "Sie kommen in die Sammlung",
     newCollection: "Name der Sammlung",
     uploading: (share) => `Wird gesendet … ${share}`,
+    empties: (names) => `Leere Dateien werden nicht gesendet: ${names}.`,
+    doubled: (names) =>
+      `Von Dateien gleichen Namens wird die erste gesendet: ${names}. Legen Sie die anderen in einen Ordner.`,
     job: (done, total) => `${done} von ${total} Dokumenten`,
     states: {
       pending: "wartet",

@@ -132,6 +132,9 @@ export const en = {
     into: "They go into the collection",
     newCollection: "Name of the collection",
     uploading: (share: string) => `Sending … ${share}`,
+    empties: (names: string) => `Empty files are not sent: ${names}.`,
+    doubled: (names: string) =>
+      `Of files with one name the first is sent: ${names}. Put the others into a folder.`,
     job: (done: string, total: string) => `${done} of ${total} documents`,
     states: {
       pending: "waiting",
