@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rag.api.docs_pages import ASSETS
 from rag.api.resource_metadata import METADATA
+from rag.web.page import FOLDERS
 from tests import isolation_documents as documents
 from tests import isolation_mcp as mcp
 from tests import isolation_questions as questions
@@ -124,6 +125,9 @@ def _for_admins(path: str) -> Call:
     return call
 
 
+_PAGE_FILES = [f"{folder}/{{file:path}}" for folder in FOLDERS]
+
+
 def _open(method: str, path: str) -> Call:
     def call(calls: Calls) -> None:
         calls.send(calls.caller(), method, path)
@@ -211,8 +215,8 @@ CALLS: dict[str, Call] = {
     "GET /readyz": _open("GET", "/readyz"),
     f"* {ASSETS}": _open("GET", f"{ASSETS}/swagger-ui.css"),
     **{
-        f"{method} {path}": _open(method, path)
-        for path in ("/openapi.json", "/docs", "/redoc", METADATA)
+        f"{method} {path}": _open(method, path.replace("{file:path}", "cmaps/78-EUC-H.bcmap"))
+        for path in ("/", "/openapi.json", "/docs", "/redoc", METADATA, *_PAGE_FILES)
         for method in ("GET", "HEAD")
     },
 }

@@ -187,8 +187,8 @@ async def test_what_cannot_be_read_is_named_and_fails_nothing(bench: Bench) -> N
     assert found["mail"].meta["unread"] == ["tool.zip", "empty.txt"]
     assert any("tool.zip: cannot be read: an archive" in n for n in found["mail"].meta["notes"])
     assert found["broken.docx"].state == "skipped"
-    assert "broken.docx: damaged" in (found["broken.docx"].error or "")
-    assert "deep.odp: damaged" in (found["deep.odp"].error or "")
+    assert "broken.docx: the file is damaged" in (found["broken.docx"].error or "")
+    assert "deep.odp: the file is damaged" in (found["deep.odp"].error or "")
     assert found["prices.csv"].state == "succeeded"
     assert not list(bench.spool.keys(older_than=0))
 
