@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -254,6 +255,9 @@ class Screen:
 
 def _take_terminal() -> None:
     """Makes the standard input the terminal of the process: Ctrl-C on it is a signal."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # tests in the background inherit that it is ignored
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

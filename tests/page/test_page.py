@@ -175,14 +175,13 @@ def test_empty_files_and_equal_names_are_named_and_the_others_sent(
 
 
 def test_more_files_than_a_request_may_have_go_in_portions(
-    filled: Server, browser: Browser, tmp_path: Path
+    browser: Browser, tmp_path: Path
 ) -> None:
     files = [tmp_path / f"{number}.txt" for number in range(501)]
     for number, file in enumerate(files):
         file.write_text(f"Buoy {number}.")
-    with tab(browser, filled.url) as opened:
+    with serving(tmp_path / "data") as server, tab(browser, server.url) as opened:
         opened.go("documents")
-        opened.page.get_by_label("Name of the collection").fill("buoys")
         opened.page.get_by_label("Choose files", exact=True).last.set_input_files(files)
         expect(opened.page.locator(".batch")).to_have_count(2)
         expect(opened.page.get_by_text("1 of 1 documents")).to_be_visible()
