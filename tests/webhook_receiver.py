@@ -17,7 +17,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 @dataclass(slots=True)
 class Receiver:
-    """What came, in the order of its arrival; `statuses` are answered first, then 204."""
+    """A receiver that keeps the messages in their order; it answers `statuses`, and then 204."""
 
     port: int = 0
     statuses: list[int] = field(default_factory=list)

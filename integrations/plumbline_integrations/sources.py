@@ -9,7 +9,7 @@ from plumbline_client import Answer, Citation, Filter, Hit, SearchResult
 
 
 class Within(TypedDict):
-    """Where to look for passages, and for how many; None stands for the server's default."""
+    """The collection, filters and number of passages of a search; None: the server's default."""
 
     collection: str | None
     top_k: int | None

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
-from concurrent.futures import wait
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -27,8 +26,6 @@ from rag.text.plain import plain
 
 MESSAGES = 20
 """The last messages that are sent with a question: the service reads fewer."""
-TURN_SECONDS = 0.2
-"""Seconds of a wait: a signal that another thread gets does not end the wait of this one."""
 _PROMPT = "> "
 _HISTORY = "chat-history"
 _HISTORY_LINES = 1000
@@ -55,8 +52,6 @@ def _answer_all(portal: BlockingPortal, conversation: _Conversation) -> int:
     for question in _lines():
         answering = portal.start_task_soon(conversation.ask, question)
         try:
-            while not answering.done():
-                wait([answering], timeout=TURN_SECONDS)
             answering.result()
         except KeyboardInterrupt:
             answering.cancel()

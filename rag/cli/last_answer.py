@@ -11,7 +11,8 @@ from pathlib import Path
 from rag.cli.answer_lines import numbered
 from rag.cli.state_folder import state_file, write_private
 from rag.client import SearchResult
-from rag.errors import InputError
+from rag.errors import InputError, StorageError
+from rag.privacy.redaction import words
 
 _FILE = "last-answer.json"
 
@@ -65,12 +66,19 @@ def last_answer() -> LastAnswer:
 
     Raises:
         InputError: There is none.
+        StorageError: It cannot be read.
     """
+    file = state_file(_FILE)
     try:
-        stored = json.loads(state_file(_FILE).read_text(encoding="utf-8"))
+        stored = json.loads(file.read_text(encoding="utf-8"))
         return LastAnswer(**stored | {"places": [Place(**each) for each in stored["places"]]})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError as error:
         raise InputError(
             "Nothing was shown yet: `rag query`, `rag chat` and `rag search` show passages.",
             code="no_answer",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{file} has the passages that were shown last, and cannot be read: {words(error)}."
+            " Ask again, or remove it.",
         ) from error

@@ -130,6 +130,14 @@ class TestOpen:
         ran = rag("open", "1", data=tmp_path / "data")
         assert (ran.returncode, "`rag query`" in ran.stderr) == (2, True)
 
+    def test_what_was_shown_last_cannot_be_read(self, tmp_path: Path) -> None:
+        state = tmp_path / "state" / "plumbline"
+        state.mkdir(parents=True)
+        (state / "last-answer.json").write_text("{")
+        ran = rag("open", "1", data=tmp_path / "data")
+        assert ran.returncode != 0
+        assert "cannot be read" in ran.stderr
+
     def test_a_file_opens_where_it_is_and_as_text_once_it_is_gone(self, tmp_path: Path) -> None:
         data, file = tmp_path / "data", tmp_path / "watt.html"
         file.write_text(f"<html><body><p>{FACT}</p></body></html>")

@@ -133,3 +133,20 @@ def test_a_key_that_ends_loses_nothing_that_was_typed(
         turn = opened.page.locator(".turn").nth(1)
         turn.get_by_role("button", name="Try again").click()
         expect(opened.page.locator(".turn").nth(2).locator(".answer")).to_contain_text("noon")
+
+
+def test_every_view_asks_for_another_key_once_it_is_refused(
+    server: Server, data: Path, browser: Browser
+) -> None:
+    id_, secret = key(data, "ending", "--scopes", "ask,read,admin")
+    with tab(browser, server.url) as opened:
+        sign_in(opened, secret)
+        opened.go("admin/keys")
+        row = opened.page.locator("tr", has_text="filler")
+        expect(row).to_be_visible()
+        with server.client() as http:
+            assert rag("keys", "revoke", id_, data=data).returncode == 0
+            headers = {"Authorization": f"Bearer {secret}"}
+            wait_for(lambda: http.get("/v1/me", headers=headers).status_code == 401)
+        row.get_by_role("button", name="Rotate").click()
+        expect(opened.page.get_by_label("API key")).to_be_visible()

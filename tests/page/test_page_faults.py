@@ -105,6 +105,12 @@ def test_a_pdf_that_cannot_be_drawn_is_shown_as_text(
         dialog = opened.page.get_by_role("dialog")
         expect(dialog).to_contain_text("cannot be drawn")
         expect(dialog).to_contain_text("Lithium batteries")
+        opened.page.keyboard.press("Escape")
+        opened.page.unroute_all()
+        opened.page.route(re.compile("as=original"), lambda route: route.abort())
+        opened.page.locator("tr", has_text="fire.pdf").get_by_role("button").first.click()
+        expect(dialog).to_contain_text("The server does not answer.")
+        expect(dialog).to_contain_text("Lithium batteries")
 
 
 def test_an_answer_of_five_megabytes_leaves_the_tab_alive(server: Server, browser: Browser) -> None:

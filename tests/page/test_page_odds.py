@@ -161,15 +161,16 @@ def test_two_tabs_keep_the_conversations_of_both(server: Server, browser: Browse
 def test_documents_are_deleted_from_the_collection_in_which_they_are_shown(
     server: Server, browser: Browser
 ) -> None:
+    same = {"id": "same", "text": "It is one of two."}
     with server.client() as http:
         for name in ("left", "right"):
-            body = {"collection": name, "documents": [{"id": "same", "text": f"It is {name}."}]}
+            body = {"collection": name, "documents": [{**same, "title": f"The {name} one"}]}
             finished(http, http.post("/v1/documents", json=body))
         with tab(browser, server.url) as opened:
             opened.go("documents")
             choose(opened, "left")
-            row = opened.page.locator("tbody tr")
-            expect(row).to_have_count(1)
+            row = opened.page.locator("tbody tr", has_text="The left one")
+            expect(row).to_be_visible()
             held: list[Route] = []
 
             def hold(route: Route) -> None:

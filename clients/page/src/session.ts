@@ -15,7 +15,7 @@ export const waiting = signal<string | null>(null);
 export const collections = signal<Collection[]>([]);
 export const collection = signal<string>(recall("localStorage", "collection") ?? "default");
 
-export const api = connect({ baseUrl: baseUrl(), key: () => key.value });
+export const api = connect({ baseUrl: baseUrl(), key: () => key.value, onRefused: lock });
 
 export const may = computed(() => new Set(me.value?.scopes ?? []));
 /** Distinguishes what is kept in this browser for several callers. */
@@ -43,7 +43,7 @@ export async function enter(): Promise<void> {
       return;
     } catch (error) {
       if (!(error instanceof PlumblineError)) throw error;
-      if (error.status === 401) return lock(error);
+      if (error.status === 401) return; // the key is asked for
       if (error.status !== 0 && error.status !== 503) throw error;
       waiting.value = error.message;
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
@@ -68,11 +68,7 @@ export function leave(): void {
   location.reload();
 }
 
-/** Asks for a key if an error says that the present one is not accepted. */
-export function lockIfRefused(error: unknown): void {
-  if (error instanceof PlumblineError && error.status === 401) lock(error);
-}
-
+/** Asks for a key: the server does not accept the present one, or wants one. */
 function lock(error: PlumblineError): void {
   locked.value = key.value ? error.message : "";
 }

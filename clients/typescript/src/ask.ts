@@ -1,5 +1,5 @@
 import { EventSourceParserStream } from "eventsource-parser/stream";
-import type { Api } from "./connect";
+import { type Api, type Connection, told } from "./connect";
 import type { Answer, Citation, Hit, Problem, Question } from "./models";
 import { errorOf, isAbort, unexpected, unreachable } from "./problem";
 
@@ -36,7 +36,7 @@ export async function* ask(
     for (;;) {
       const { done, value } = await next(reader);
       if (done) break;
-      const event = eventOf(value.event, value.data);
+      const event = eventOf(value.event, value.data, api.connection);
       if (!event) continue;
       complete = event.type === "answer";
       yield event;
@@ -56,7 +56,11 @@ async function next<T>(reader: ReadableStreamDefaultReader<T>): Promise<Readable
 }
 
 /** Returns null for the kinds of events that a newer server may add. */
-function eventOf(name: string | undefined, data: string): AskEvent | null {
+function eventOf(
+  name: string | undefined,
+  data: string,
+  connection: Connection,
+): AskEvent | null {
   const body = parsed(data);
   switch (name) {
     case "hits":
@@ -71,7 +75,7 @@ function eventOf(name: string | undefined, data: string): AskEvent | null {
       if (typeof (body as Answer | null)?.answer !== "string") throw unexpected(data);
       return { type: "answer", answer: body as Answer };
     case "error":
-      throw errorOf(body as Problem);
+      throw told(errorOf(body as Problem), connection);
     default:
       return null;
   }

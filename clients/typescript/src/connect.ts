@@ -7,6 +7,8 @@ export interface Connection {
   baseUrl: string;
   /** Returns the API key; null if the server asks for none. It is called before each request. */
   key: () => string | null;
+  /** Called with each error that says that the key is not accepted, or that one is missing. */
+  onRefused?: (error: PlumblineError) => void;
 }
 
 export interface Api extends Client<paths> {
@@ -31,24 +33,30 @@ export function connect(connection: Connection): Api {
 
 async function fetched(request: Request, connection: Connection): Promise<Response> {
   const key = connection.key();
-  if (key) authorize(request.headers, key);
+  if (key) authorize(request.headers, key, connection);
   let response: Response;
   try {
     response = await fetch(request);
   } catch (error) {
     throw isAbort(error) ? error : unreachable(error);
   }
-  if (!response.ok) throw await errorOfResponse(response);
+  if (!response.ok) throw told(await errorOfResponse(response), connection);
   return response;
 }
 
+/** Returns the error, after the connection was told of it if it refuses the key. */
+export function told(error: PlumblineError, connection: Connection): PlumblineError {
+  if (error.status === 401) connection.onRefused?.(error);
+  return error;
+}
+
 /** Adds the key. One that no header can hold is refused here as the server refuses others. */
-function authorize(headers: Headers, key: string): void {
+function authorize(headers: Headers, key: string, connection: Connection): void {
   try {
     headers.set("Authorization", `Bearer ${key}`);
   } catch (error) {
     const refusal = new PlumblineError("The key has characters that no key has.", "unauthenticated", 401);
     refusal.cause = error;
-    throw refusal;
+    throw told(refusal, connection);
   }
 }

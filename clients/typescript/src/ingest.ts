@@ -1,4 +1,4 @@
-import type { Api } from "./connect";
+import { type Api, told } from "./connect";
 import type { Accepted, Job } from "./models";
 import { errorOfResponse, unreachable } from "./problem";
 
@@ -27,7 +27,7 @@ export function upload(api: Api, { collection, files, onProgress, signal }: Uplo
     request.onload = () => {
       const response = responseOf(request);
       if (response.ok) response.json().then((body) => resolve(body as Accepted), reject);
-      else void errorOfResponse(response).then(reject);
+      else void errorOfResponse(response).then((error) => reject(told(error, api.connection)));
     };
     request.onerror = () => reject(unreachable("The upload was cut."));
     request.onabort = () => reject(new DOMException("The upload was cancelled.", "AbortError"));

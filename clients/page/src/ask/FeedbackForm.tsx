@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { t } from "../i18n";
-import { api, lockIfRefused } from "../session";
+import { api } from "../session";
 import { Fault } from "../ui/Fault";
 import { put } from "./conversations";
 import type { Details, Turn } from "./turn";
@@ -26,7 +26,6 @@ export function FeedbackForm({ turn, answer, conversationId }: FeedbackProps) {
       setSent(true);
       return true;
     } catch (error) {
-      lockIfRefused(error);
       setFault(error);
       return false;
     }

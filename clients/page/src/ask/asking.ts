@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import { type AskEvent, ask, type Filter, isAbort, type Question } from "plumbline-client";
-import { api, lockIfRefused } from "../session";
+import { api } from "../session";
 import { put } from "./conversations";
 import { type Conversation, newTurn, type Turn } from "./turn";
 
@@ -71,7 +71,6 @@ function after(turn: Turn, event: AskEvent): Turn {
 
 function failed(turn: Turn, error: unknown): Turn {
   if (isAbort(error)) return { ...turn, state: "stopped" };
-  lockIfRefused(error);
   return { ...turn, state: "failed", error: error instanceof Error ? error.message : String(error) };
 }
 

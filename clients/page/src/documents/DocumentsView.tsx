@@ -1,7 +1,7 @@
 import type { Document, Job } from "plumbline-client";
 import { useEffect, useState } from "preact/hooks";
 import { t } from "../i18n";
-import { api, collection, lockIfRefused, may } from "../session";
+import { api, collection, may } from "../session";
 import { openSource } from "../source/opened";
 import { CollectionChoice } from "../ui/CollectionChoice";
 import { Confirm } from "../ui/Dialog";
@@ -55,7 +55,6 @@ export function DocumentsView() {
       setSaid(words.deleted(plain(document.title || document.uri)));
       changes.value++;
     } catch (error) {
-      lockIfRefused(error);
       setFault(error);
     }
   };

@@ -2,7 +2,7 @@ import { signal } from "@preact/signals";
 import { type Accepted, type Job, PlumblineError, upload, waitForJob } from "plumbline-client";
 import { t } from "../i18n";
 import { newId } from "../ids";
-import { api, loadCollections, lockIfRefused } from "../session";
+import { api, loadCollections } from "../session";
 import { portionsOf } from "./portions";
 
 /** Names of files in a sentence. */
@@ -69,7 +69,7 @@ async function transfer(id: string): Promise<void> {
     changes.value++;
     void follow(id, accepted.job_id);
   } catch (error) {
-    fail(id, error);
+    change(id, { error });
   }
 }
 
@@ -100,7 +100,7 @@ export async function retry(batch: Batch): Promise<void> {
     await api.POST("/v1/jobs/{job_id}/retry", { params: { path: { job_id: batch.job.id } } });
     await follow(batch.id, batch.job.id);
   } catch (error) {
-    fail(batch.id, error);
+    change(batch.id, { error });
   }
 }
 
@@ -110,7 +110,7 @@ export async function stop(batch: Batch): Promise<void> {
   try {
     await api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: batch.job.id } } });
   } catch (error) {
-    fail(batch.id, error);
+    change(batch.id, { error });
   }
 }
 
@@ -132,19 +132,11 @@ async function follow(id: string, jobId: string): Promise<void> {
       return;
     } catch (error) {
       change(id, { error });
-      if (!(error instanceof PlumblineError) || (error.status !== 0 && error.status < 500)) {
-        lockIfRefused(error);
-        return;
-      }
+      if (!(error instanceof PlumblineError) || (error.status !== 0 && error.status < 500)) return;
       await new Promise((resolve) => setTimeout(resolve, 2000)); // the server is away: go on later
       if (!batches.value.some((each) => each.id === id)) return;
     }
   }
-}
-
-function fail(id: string, error: unknown): void {
-  lockIfRefused(error);
-  change(id, { error });
 }
 
 function change(id: string, fields: Partial<Batch>): void {

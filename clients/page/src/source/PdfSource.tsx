@@ -8,7 +8,7 @@ import type { Passage } from "./spans";
 interface PdfSourceProps {
   place: Place;
   passage: Passage;
-  onFailure: () => void;
+  onFailure: (error: unknown) => void;
   onUnmarked: () => void;
 }
 
@@ -27,7 +27,7 @@ export function PdfSource({ place, passage, onFailure, onUnmarked }: PdfSourcePr
       if (controller.signal.aborted) opened.close();
       else setFile(opened);
     };
-    open().catch(() => !controller.signal.aborted && onFailure());
+    open().catch((error: unknown) => !controller.signal.aborted && onFailure(error));
     return () => {
       controller.abort();
       opened?.close();

@@ -13,7 +13,7 @@ interface RichSourceProps {
   kind: "html" | "markdown";
   place: Place;
   passage: Passage;
-  onFailure: () => void;
+  onFailure: (error: unknown) => void;
   onUnmarked: () => void;
 }
 
@@ -28,7 +28,7 @@ export function RichSource({ kind, place, passage, onFailure, onUnmarked }: Rich
       : await toNodesApart(withoutFrontMatter(original), signal);
   }, [place]);
   useEffect(() => {
-    if (error !== null) onFailure();
+    if (error !== null) onFailure(error);
   }, [error]);
   useEffect(() => {
     if (!data || !box.current) return;

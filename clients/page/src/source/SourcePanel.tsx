@@ -77,8 +77,9 @@ function Shown({ place, source }: { place: Place; source: Source }) {
   const found = passageAt(source.text, span);
   const changed = found.quote !== place.quote;
   const passage = changed ? { before: "", quote: place.quote, after: "" } : found;
-  const toText = (words: string) => {
-    setNotice(words);
+  const toText = (error: unknown) => {
+    const isOfServer = error instanceof PlumblineError;
+    setNotice(isOfServer ? plain(error.message) : t.value.source.noRendering);
     setTab("text");
   };
   return (
@@ -119,7 +120,7 @@ function Shown({ place, source }: { place: Place; source: Source }) {
         <PdfSource
           place={place}
           passage={passage}
-          onFailure={() => toText(t.value.source.noRendering)}
+          onFailure={toText}
           onUnmarked={() => setNotice(t.value.source.notFoundInRendering)}
         />
       ) : (
@@ -127,7 +128,7 @@ function Shown({ place, source }: { place: Place; source: Source }) {
           kind={drawn}
           place={place}
           passage={passage}
-          onFailure={() => toText(t.value.source.noRendering)}
+          onFailure={toText}
           onUnmarked={() => setNotice(t.value.source.notFoundInRendering)}
         />
       )}

@@ -1,5 +1,4 @@
 import { useEffect, useState } from "preact/hooks";
-import { lockIfRefused } from "../session";
 
 export interface Loaded<T> {
   data: T | null;
@@ -18,9 +17,7 @@ export function useLoad<T>(load: (signal: AbortSignal) => Promise<T>, inputs: un
     load(controller.signal).then(
       (found) => !controller.signal.aborted && setData(found),
       (failure: unknown) => {
-        if (controller.signal.aborted) return;
-        lockIfRefused(failure);
-        setError(failure);
+        if (!controller.signal.aborted) setError(failure);
       },
     );
     return () => controller.abort();
