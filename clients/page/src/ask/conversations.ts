@@ -88,6 +88,12 @@ export async function removeAll(): Promise<void> {
   startFresh();
 }
 
+/** Returns the open conversation in place of its copy from the store, which would be held beside it. */
+function shared(kept: Conversation): Conversation {
+  const { id, turns } = current.value;
+  return kept.id === id && kept.turns.length === turns.length ? current.value : kept;
+}
+
 type Edit = (kept: Conversation[]) => Conversation[];
 
 /** Changes what is kept, which another tab may have changed meanwhile. */
@@ -98,7 +104,7 @@ async function change(edit: Edit): Promise<void> {
   try {
     await update<Conversation[]>(name, (kept) => (now = edit(kept ?? []).slice(0, MOST)), store);
     unkept.value = null;
-    if (owner.value === name) conversations.value = now;
+    if (owner.value === name) conversations.value = now.map(shared);
   } catch (error) {
     unkept.value = String(error);
   }
