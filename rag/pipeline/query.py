@@ -174,6 +174,7 @@ class QueryPipeline(SearchPipeline):
             hits=passages,
             message=message,
             sampling=query.sampling,
+            tags=query.tags,
         )
         writing = self._write(prompt, query.claims or self._claims, hits, run)  # 5.
         async with contextlib.aclosing(writing) as events:
@@ -348,6 +349,7 @@ def _answer(
         finish_reason=last.finish_reason,
         timings=dict(run.stopwatch.milliseconds),
         trace_id=run.trace.id,
+        route=last.route,
     )
 
 

@@ -53,6 +53,7 @@ from rag.settings.retrieval import (
     RerankerSettings,
     RetrievalSettings,
 )
+from rag.settings.routing import RouteSettings
 from rag.settings.storage import (
     CeleryQueueSettings,
     EdgeSettings,
@@ -147,6 +148,9 @@ class Settings(BaseSettings):
     generator: GeneratorSettings = ExtractiveSettings()
     fallbacks: tuple[GeneratorSettings, ...] = Field(
         (), description="Generators that are asked, in turn, where the one before fails."
+    )
+    routes: tuple[RouteSettings, ...] = Field(
+        (), description="Other generators for some questions; the first that fits is taken."
     )
     citations: CitationSettings = CitationSettings()
     catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")

@@ -43,6 +43,11 @@ stages = Histogram(
     buckets=_SECONDS,
 )
 degraded = Counter("plumbline_degraded", "Questions that a stage had to be left out of.", ["stage"])
+routes = Counter(
+    "plumbline_routes",
+    "Answers by route, and by the route that wrote their beginning and was left.",
+    ["route", "escalated_from"],
+)
 markers = Counter(
     "plumbline_citations",
     "Markers of answers: those that hold, and those taken out as unsupported.",

@@ -169,6 +169,8 @@ class Question:
         if self.live:
             instruments.markers.labels("supported").inc(len(answer.citations))
             instruments.markers.labels("unsupported").inc(len(answer.unsupported))
+            if route := answer.route:
+                instruments.routes.labels(route.name, route.escalated_from or "").inc()
             for claim in answer.claims:
                 instruments.claims.labels(claim.outcome).inc()
 

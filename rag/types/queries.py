@@ -75,13 +75,34 @@ class ChatTask:
     key: str | None = None
 
 
+QuestionKind = Literal[
+    "reason",
+    "colour",
+    "loudness",
+    "energy",
+    "temperature",
+    "mass",
+    "frequency",
+    "money",
+    "percentage",
+    "duration",
+    "age",
+    "length",
+    "extent",
+    "number",
+    "time",
+    "person",
+]
+"""The kind of thing that a question asks for, by its first wh-word."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A question to the service; `history` holds the earlier messages of the chat, oldest first.
 
     `sampling` is used if a language model answers, and `claims` is then the policy for what it
     claims; None: that of the settings. With a `task`, that is done instead, and nothing
-    is searched for.
+    is searched for. `tags` are the caller's labels of the request.
     """
 
     text: str
@@ -92,6 +113,7 @@ class Query:
     sampling: SamplingOverrides = SamplingOverrides()
     task: ChatTask | None = None
     claims: ClaimPolicy | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
