@@ -54,6 +54,7 @@ LONG = (
     "power",
     "qdrant",
     "ranks",
+    "routing",
     "scale",
     "tables",
     "tracing",
