@@ -177,6 +177,7 @@ def plain_names() -> list[str]:
         "metrics.tenants",
         "privacy.mask",
         "privacy.tenants",
+        "routes",
         "server.allowed_",
         "server.trusted",
         "server.tls",
