@@ -49,6 +49,7 @@ def to_query(
         task=task,
         claims=body.claims if isinstance(body, Asking) else None,
         tags=tuple(body.tags),
+        priority=body.priority,
     )
 
 

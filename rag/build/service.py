@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rag.build.waiting import deadlines
 from rag.build.generation import (
     build_drafts,
     build_expander,
@@ -77,9 +78,9 @@ async def open_service(
             extractive=extractive,
             drafts=drafts,
             claims=settings.citations.claims,
-            at_once=limits.questions,
+            admission=opened.admission,
             ended=observer.ended,
-            seconds=limits.query_seconds,
+            seconds=deadlines(settings),
             rrf_k=settings.retrieval.rrf_k,
         )
         parts = attributes_of(opened) | {"observer": observer, "query": pipeline}

@@ -142,7 +142,7 @@ class Answer(SearchResult):
     reason: Reason | None
     missing: list[str]
     confidence: float
-    route: Route | None
+    route: Route | None = None
     usage: Usage
     finish_reason: FinishReason | None
 

@@ -37,6 +37,7 @@ from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
 from rag.settings.operations import (
+    AdmissionSettings,
     LimitSettings,
     LogSettings,
     MetricsSettings,
@@ -168,6 +169,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
+    admission: AdmissionSettings = AdmissionSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -36,6 +36,13 @@ questions = Counter(
 under_way = Gauge(
     "plumbline_questions_under_way", "Searches, answers and tasks that have not ended."
 )
+queued = Gauge("plumbline_questions_waiting", "Questions that wait for a place.", ["class"])
+waits = Histogram(
+    "plumbline_question_wait_seconds",
+    "What questions waited for a place.",
+    ["class"],
+    buckets=_SECONDS,
+)
 stages = Histogram(
     "plumbline_stage_duration_seconds",
     "What a stage took of a question.",

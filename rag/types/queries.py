@@ -75,6 +75,8 @@ class ChatTask:
     key: str | None = None
 
 
+Priority = Literal["interactive", "standard", "batch"]
+"""The class of a question, by which it waits where too many are under way."""
 QuestionKind = Literal[
     "reason",
     "colour",
@@ -114,6 +116,7 @@ class Query:
     task: ChatTask | None = None
     claims: ClaimPolicy | None = None
     tags: tuple[str, ...] = ()
+    priority: Priority = "standard"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
