@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rag.build.waiting import build_admission, deadlines
 from rag.build.embedding import build_question_embedder, build_token_embedder
 from rag.build.ingest import Ingesting, open_ingesting
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
+from rag.build.waiting import build_admission, deadlines
 from rag.settings.retrieval import (
     CrossEncoderSettings,
     HttpRerankerSettings,

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rag.build.waiting import deadlines
 from rag.build.generation import (
     build_drafts,
     build_expander,
@@ -20,6 +19,7 @@ from rag.build.retrieval import STAGE_SHARE, Searching, build_section_reader, op
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
 from rag.build.telemetry import open_answer_recorder
+from rag.build.waiting import deadlines
 from rag.pipeline.query import QueryPipeline
 from rag.settings.tree import Settings
 
