@@ -48,6 +48,7 @@ def create_app(
     `host` is the name or address that the server listens on.
     """
     with importing():  # here: commands, which open less, need none of it
+        from rag.api.batch_calls import answering_batches
         from rag.build.gateway import open_gateway
         from rag.build.running import announcing, scoring, start
 
@@ -68,7 +69,8 @@ def create_app(
                 service.announce(url)
                 running.opened, running.queue, running.gateway = service, queue, gateway
                 running.audit = gateway.audit if gateway else None
-                await asyncio.Event().wait()
+                async with answering_batches(app, service):
+                    await asyncio.Event().wait()
         except RagError as error:
             running.failure = error
         except OSError as error:
@@ -92,7 +94,8 @@ def create_app(
                 await loading
 
     hosts = (*settings.server.allowed_hosts, host)
-    return app_without_lifespan(settings, running, lifespan=lifespan, hosts=hosts)
+    app = app_without_lifespan(settings, running, lifespan=lifespan, hosts=hosts)
+    return app
 
 
 class _App(FastAPI):
@@ -145,7 +148,7 @@ def app_without_lifespan(
         ]
     if caller is None and not settings.gateway.enabled:
         caller = Principal()
-    app.add_middleware(BodyLimit, limits=settings.limits)
+    app.add_middleware(BodyLimit, limits=settings.limits, batches=settings.batches)
     app.add_middleware(Gate, running=running, caller=caller, metadata=metadata)
     app.add_middleware(Auditing, running=running)
     _add_origin_checks(app, hosts, settings.server.allowed_origins)
@@ -161,6 +164,7 @@ def app_without_lifespan(
 def _all_routers() -> list[APIRouter]:
     # Imported here: a command that asks a question in its own process needs one of them.
     from rag.api.clients import dify, ollama, open_webui, rerankers
+    from rag.api.openai import batches, files
     from rag.api.openai import routes as openai
     from rag.api.routes import (
         answers,
@@ -179,7 +183,7 @@ def _all_routers() -> list[APIRouter]:
 
     own = (questions, feedback, documents, collections, jobs, keys, usage)
     views = (me, answers, eval_runs, whole_service)
-    others = (openai, rerankers, dify, ollama, open_webui)
+    others = (openai, files, batches, rerankers, dify, ollama, open_webui)
     return [module.router for module in (*own, *views, *others, health)]
 
 

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Scope
 class AppTransport(httpx.AsyncBaseTransport):
     """A transport to an app. An exception of the app is for the app to answer and to log.
 
-    `httpx.ASGITransport` returns a response once it has ended: a stream would come all at once.
+    `httpx.ASGITransport` returns a response once it has ended: a stream would come all at once. The
+    extension `scope` of a request is added to its ASGI scope, which no header of a client can do.
     """
 
     def __init__(self, app: ASGIApp, *, client: tuple[str, int] | None = None) -> None:
@@ -29,6 +30,7 @@ class AppTransport(httpx.AsyncBaseTransport):
         """
         call = _Call(request)
         scope = _scope_of(request, request.extensions.get("client", self._client))
+        scope |= request.extensions.get("scope", {})
         task = asyncio.create_task(self._run(call, scope))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -26,7 +26,11 @@ _MAX_CHARS = 16_384
 
 
 class Gate:
-    """Puts the caller into `scope["principal"]`, or answers in place of the routes."""
+    """Puts the caller into `scope["principal"]`, or answers in place of the routes.
+
+    A request of this process, as lines of batches are, has its caller there already, and the factor
+    of its cost as `scope["price"]`: `AppTransport` puts them there, and no server does.
+    """
 
     def __init__(
         self,
@@ -49,7 +53,7 @@ class Gate:
             return
         if self._caller is not None:
             scope["principal"] = self._caller
-        elif not is_open(scope["path"]):
+        elif "principal" not in scope and not is_open(scope["path"]):
             try:
                 scope["principal"] = await self._authenticate(scope)
             except RagError as error:
@@ -65,7 +69,9 @@ class Gate:
     ) -> None:
         """Handles a request within the limits of its caller, to the last byte of its response."""
         try:
-            account = scope["account"] = await accounts.open(scope["principal"])
+            account = scope["account"] = await accounts.open(
+                scope["principal"], price=scope.get("price", 1.0)
+            )
         except RagError as error:
             await self._refuse(error, scope, receive, send)
             return

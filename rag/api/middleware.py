@@ -18,7 +18,7 @@ from rag.api import problems
 from rag.api.deps import state_of
 from rag.build.ingest import Ingesting
 from rag.errors import RagError, TooLargeError
-from rag.settings.operations import LimitSettings
+from rag.settings.operations import BatchSettings, LimitSettings
 from rag.telemetry import logs, metrics
 from rag.telemetry.trace import Trace
 from rag.types import Principal
@@ -39,6 +39,8 @@ UNREAD_SECONDS = 30.0
 """Seconds that a client may leave sent data unread."""
 JSON_BYTES = 1 << 20
 """Most bytes of a body that holds no documents: questions are short."""
+_SEND_FEWER = " Send fewer documents at once, or raise the setting limits.upload_mb."
+_SPLIT = " Split the file, or raise the setting batches.file_mb."
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -144,22 +146,21 @@ async def _question(scope: Scope) -> dict[str, str]:
 class BodyLimit:
     """Refuses bodies over the limit, by their declared length or by the bytes received."""
 
-    def __init__(self, app: ASGIApp, *, limits: LimitSettings) -> None:
+    def __init__(self, app: ASGIApp, *, limits: LimitSettings, batches: BatchSettings) -> None:
         self._app = app
-        self._upload_bytes = limits.upload_mb << 20
+        self._bounds = {
+            "/v1/documents": (limits.upload_mb << 20, _SEND_FEWER),
+            # Beside the file, a form has its fields and the lines between them.
+            "/v1/files": ((batches.file_mb << 20) + JSON_BYTES, _SPLIT),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._upload_bytes if scope["path"] == "/v1/documents" else JSON_BYTES
-        error = TooLargeError(
-            f"The body is over {limit >> 20} MiB. Send fewer documents at once, or raise the"
-            " setting limits.upload_mb."
-            if limit == self._upload_bytes
-            else f"The body is over {limit >> 20} MiB."
-        )
+        limit, hint = self._bounds.get(scope["path"], (JSON_BYTES, ""))
+        error = TooLargeError(f"The body is over {limit >> 20} MiB.{hint}")
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:
             body = problems.problem_json(error, scope.get("request_id", ""))

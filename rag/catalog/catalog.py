@@ -7,6 +7,9 @@ from contextlib import AbstractAsyncContextManager
 
 from rag.catalog.acls import Acls
 from rag.catalog.audit import Audit
+from rag.catalog.batch_files import BatchFiles
+from rag.catalog.batch_queue import BatchQueue
+from rag.catalog.batches import Batches
 from rag.catalog.collections import Collections
 from rag.catalog.database import Database
 from rag.catalog.documents import Documents
@@ -47,6 +50,9 @@ class Catalog:
         self.removals = Removals(database)
         self.tenants = Tenants(database)
         self.webhooks = Webhooks(database)
+        self.batch_files = BatchFiles(database)
+        self.batches = Batches(database)
+        self.batch_queue = BatchQueue(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from rag.catalog.batch_forgetting import forget_lines
 from rag.catalog.database import Database, Transaction
 from rag.catalog.sql import document_key, of_document, same_document, the_document
-from rag.catalog.tables import answer_documents, answers, documents, tasks
+from rag.catalog.tables import (
+    answer_documents,
+    answers,
+    batch_line_documents,
+    documents,
+    tasks,
+)
 from rag.types import Scope
 
 FORGOTTEN_SECONDS = 60.0
@@ -32,15 +39,23 @@ _FIND_OTHER_VERSION = (
     .where(the_document(answer_documents), answer_documents.c.version != sa.bindparam("but"))
     .limit(1)
 )
+_FIND_LINKED_LINE = (
+    sa.select(batch_line_documents.c.line)
+    .where(
+        the_document(batch_line_documents), batch_line_documents.c.version != sa.bindparam("but")
+    )
+    .limit(1)
+)
 
 
 async def forget_text(db: Transaction, scope: Scope, document_id: str) -> None:
-    """Removes the text of answers made of a document, and the errors of its tasks.
+    """Removes the text of answers and of responses of batches, and the errors of its tasks.
 
     Scores, ratings and other measurements of the answers stay. To be called in the transaction
     that deletes the document.
     """
     await db.run_sync(_forget, of_document(scope, document_id, answer_documents))
+    await db.run_sync(forget_lines, of_document(scope, document_id, batch_line_documents))
     its = of_document(scope, document_id, tasks)
     errors = tasks.update().where(its, tasks.c.error.is_not(None))
     await db.execute(errors.values(error=None))
@@ -48,7 +63,11 @@ async def forget_text(db: Transaction, scope: Scope, document_id: str) -> None:
 
 def forget_versions(db: sa.Connection, scope: Scope, document_id: str, *, but: str) -> None:
     """Removes the text of answers made of versions of a document other than `but`."""
-    if db.execute(_FIND_OTHER_VERSION, document_key(scope, document_id) | {"but": but}).first():
+    other = document_key(scope, document_id) | {"but": but}
+    if db.execute(_FIND_LINKED_LINE, other).first():
+        linked = of_document(scope, document_id, batch_line_documents)
+        forget_lines(db, linked & (batch_line_documents.c.version != but))
+    if db.execute(_FIND_OTHER_VERSION, other).first():
         its = of_document(scope, document_id, answer_documents)
         _forget(db, its & (answer_documents.c.version != but))
 

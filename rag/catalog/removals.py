@@ -12,12 +12,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from rag.catalog.batch_forgetting import forget_lines
 from rag.catalog.collections import no_collection
 from rag.catalog.database import Database
 from rag.catalog.sql import in_scope, scope_of, spool_keys, utc_now
 from rag.catalog.tables import (
     answer_documents,
     answers,
+    batch_line_documents,
     collections,
     document_readers,
     documents,
@@ -88,6 +90,7 @@ class Removals:
         for table in (document_readers, texts, answer_documents, answers, staged):
             async for _ in self._deleted(table, in_scope(scope, table)):
                 """The rows name no files."""
+        await self._db.change(forget_lines, in_scope(scope, batch_line_documents))
         return files
 
     async def _deleted(

@@ -54,25 +54,37 @@ class Accounts:
     budgets: Budgets
     outliers: Outliers
 
-    async def open(self, caller: Principal) -> Account:
-        """Admits a request, and returns its account.
+    async def open(self, caller: Principal, *, price: float = 1.0) -> Account:
+        """Admits a request, and returns its account; its cost is multiplied by `price`.
 
         Raises:
             RateLimitedError: The caller is over a limit.
             UpstreamError: The limits cannot be read, and requests are refused meanwhile.
         """
         id_ = uuid4().hex
-        return Account(self, caller, await self.limiter.admit(caller, id_), id_)
+        admission = await self.limiter.admit(caller, id_)
+        return Account(self, caller, admission, id_, price=price)
 
 
 class Account(Charge):
     """Charges one request to its caller: once, however it ends."""
 
     def __init__(
-        self, accounts: Accounts, caller: Principal, admission: Admission, id_: str
+        self,
+        accounts: Accounts,
+        caller: Principal,
+        admission: Admission,
+        id_: str,
+        *,
+        price: float,
     ) -> None:
         super().__init__(
-            accounts.ledger, caller.tenant, key_id=caller.key_id, subject=caller.subject, id_=id_
+            accounts.ledger,
+            caller.tenant,
+            key_id=caller.key_id,
+            subject=caller.subject,
+            id_=id_,
+            price=price,
         )
         self._accounts = accounts
         self._caller = caller

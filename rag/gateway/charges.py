@@ -19,9 +19,18 @@ class Charge(Meter):
     charges = True
 
     def __init__(
-        self, ledger: Ledger, tenant: str, *, key_id: str = "", subject: str = "", id_: str = ""
+        self,
+        ledger: Ledger,
+        tenant: str,
+        *,
+        key_id: str = "",
+        subject: str = "",
+        id_: str = "",
+        price: float = 1.0,
     ) -> None:
+        """Takes who is charged; the cost is multiplied by `price`."""
         super().__init__()
+        self._price = price
         self.key_id, self.subject = key_id, subject
         self._ledger = ledger
         self._row = LedgerRow(
@@ -48,7 +57,8 @@ class Charge(Meter):
         if self._ended or not self._begun:
             return
         self._ended = True
-        spent = self.by_model or {"": Usage()}
+        used = self.by_model or {"": Usage()}
+        spent = {name: replace(each, cost=each.cost * self._price) for name, each in used.items()}
         ended = replace(
             self._row,
             outcome=outcome,
@@ -56,7 +66,7 @@ class Charge(Meter):
             finished_at=time.time(),
             outlier=self._settle(sum(usage.cost for usage in spent.values()), trace_id),
         )
-        rows = [_charged(ended, *used, part=part) for part, used in enumerate(spent.items())]
+        rows = [_charged(ended, *each, part=part) for part, each in enumerate(spent.items())]
         self._stored = self._ledger.put(*rows)
 
     def _settle(self, _cost: float, _trace_id: str) -> bool:

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from rag.records.answers import Feedback, ListedAnswer, LiveAnswer, Rating, Signals
 from rag.records.audit import SERVICE, AuditEntry, AuditHead, AuditOutcome, AuditRow
+from rag.records.batches import (
+    ENDED,
+    Batch,
+    BatchEndpoint,
+    BatchFile,
+    BatchLine,
+    BatchState,
+    ClaimedLine,
+    LineOutcome,
+    LineState,
+)
 from rag.records.callers import Feature, KeyRecord, LedgerRow, Outcome, StoredKey, TenantRecord
 from rag.records.documents import (
     ATTEMPTS,
@@ -24,6 +35,7 @@ from rag.records.webhook_messages import WebhookMessage
 
 __all__ = [
     "ATTEMPTS",
+    "ENDED",
     "GONE",
     "SERVICE",
     "TERMS",
@@ -32,6 +44,12 @@ __all__ = [
     "AuditOutcome",
     "AuditRow",
     "Backlog",
+    "Batch",
+    "BatchEndpoint",
+    "BatchFile",
+    "BatchLine",
+    "BatchState",
+    "ClaimedLine",
     "CollectionRecord",
     "Cut",
     "DocumentRecord",
@@ -41,6 +59,8 @@ __all__ = [
     "JobRecord",
     "KeyRecord",
     "LedgerRow",
+    "LineOutcome",
+    "LineState",
     "ListedAnswer",
     "LiveAnswer",
     "OpenTasks",

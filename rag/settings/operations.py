@@ -214,6 +214,16 @@ class AdmissionSettings(Part):
         return {name: getattr(self, name) for name in get_args(Priority)}
 
 
+class BatchSettings(Part):
+    """Batches of requests, which are answered in the background."""
+
+    at_once: int = Field(
+        4, ge=0, description="Lines that a process answers at the same time; 0: it answers none."
+    )
+    file_mb: int = Field(32, ge=1, le=512, description="One file of requests, in MiB.")
+    price: float = Field(0.5, ge=0, description="Their cost in the ledger, as a factor.")
+
+
 class LimitSettings(Part):
     """Bounds on input; an error beyond one names its setting."""
 

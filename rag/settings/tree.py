@@ -38,6 +38,7 @@ from rag.settings.generation import CitationSettings, ExtractiveSettings, Genera
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
 from rag.settings.operations import (
     AdmissionSettings,
+    BatchSettings,
     LimitSettings,
     LogSettings,
     MetricsSettings,
@@ -170,6 +171,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     admission: AdmissionSettings = AdmissionSettings()
+    batches: BatchSettings = BatchSettings()
 
     @classmethod
     def settings_customise_sources(

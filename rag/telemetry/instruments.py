@@ -144,3 +144,8 @@ outliers = Counter(
 audit_rows = Counter(
     "plumbline_audit_rows", "Rows of the audit log: written, or lost on the way.", ["outcome"]
 )
+batch_lines = Counter(
+    "plumbline_batch_lines",
+    "Lines of batches: done, failed, invalid, postponed by a limit, retried.",
+    ["outcome"],
+)

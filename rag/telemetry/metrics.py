@@ -83,6 +83,10 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     ),
     (instruments.usage_rows, (("written",), ("lost",), ("interrupted",))),
     (instruments.audit_rows, (("written",), ("lost",))),
+    (
+        instruments.batch_lines,
+        ((end,) for end in ("done", "failed", "invalid", "postponed", "retried")),
+    ),
 )
 for (
     _counter,
@@ -323,6 +327,11 @@ def usage_outlier(tenant: str) -> None:
 def audit_rows(outcome: Literal["written", "lost"], count: int) -> None:
     """Counts rows of the audit log."""
     instruments.audit_rows.labels(outcome).inc(count)
+
+
+def batch_lines(outcome: str, count: int) -> None:
+    """Counts lines of batches: done, failed, invalid, postponed, retried."""
+    instruments.batch_lines.labels(outcome).inc(count)
 
 
 def _backlog(found: Backlog | None) -> CollectorRegistry:

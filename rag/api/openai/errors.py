@@ -8,10 +8,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-PATHS = ("/v1/models", "/v1/chat/", "/v1/embeddings", "/v1/rerank")
+PATHS = (
+    *("/v1/models", "/v1/chat/", "/v1/embeddings", "/v1/rerank"),
+    *("/v1/files", "/v1/batches"),
+)
 UNSERVED = (
     *("/v1/completions", "/v1/responses", "/v1/audio/", "/v1/images/", "/v1/moderations"),
-    *("/v1/assistants", "/v1/threads", "/v1/files", "/v1/vector_stores", "/v1/batches"),
+    *("/v1/assistants", "/v1/threads", "/v1/vector_stores"),
 )
 """Paths of OpenAI's API that Plumbline does not have."""
 _CODES = {

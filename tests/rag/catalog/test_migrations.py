@@ -82,6 +82,7 @@ def row_of(table: sa.Table, number: int) -> dict[str, Any]:
         sa.Float: float(number),
         sa.Boolean: False,
         sa.JSON: {},
+        sa.LargeBinary: b"1",
     }
     return {
         column.name: next(

@@ -1,0 +1,191 @@
+"""Answers the lines of batches, while it is started: in turns of tenants, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from uuid import uuid4
+
+from rag.catalog.batch_forgetting import CHANGED
+from rag.catalog.batch_queue import LEASE_SECONDS
+from rag.catalog.catalog import Catalog
+from rag.errors import BusyError, InputError, RagError, for_log
+from rag.records import Batch, ClaimedLine, LineOutcome
+from rag.telemetry import metrics
+from workers.batch_input import lines_of
+from workers.local_queue import running
+
+POLL_SECONDS = 1.0
+SWEEP_SECONDS = 5.0
+MAX_ATTEMPTS = 6
+"""Attempts at a line, those counted that a process did not survive."""
+LIMITED_SECONDS = 5.0
+"""Seconds until a caller's next line after a refusal that does not say how long to wait."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """The response to a line: JSON. It has text of these documents of a collection."""
+
+    status: int
+    body: str
+    retry_after: float | None = None
+    collection: str = ""
+    document_ids: frozenset[str] = frozenset()
+
+
+Answering = Callable[[ClaimedLine], Awaitable[Answered]]
+
+
+class BatchRunner:
+    """One of the processes that answer the lines of all batches.
+
+    A line that is refused by a limit of its caller waits, and so do the others of its batch: that
+    is no attempt. One that the service cannot answer now is tried again, `MAX_ATTEMPTS` times.
+    """
+
+    def __init__(
+        self, catalog: Catalog, answering: Answering, *, at_once: int, alone: bool
+    ) -> None:
+        """Takes what answers a line; `alone`: no other process answers lines of this catalog."""
+        self._catalog = catalog
+        self._queue = catalog.batch_queue
+        self._answering = answering
+        self._at_once = at_once
+        self._alone = alone
+        self._token = uuid4().hex
+        self._under_way: dict[asyncio.Task[None], ClaimedLine] = {}
+
+    @contextlib.asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """Runs until the end of the block; lines under way are then free for others."""
+        if self._alone:
+            await self._queue.release()
+        try:
+            async with (
+                running(_repeated(self._read, POLL_SECONDS)),
+                running(_repeated(self._queue.sweep, SWEEP_SECONDS)),
+                running(_repeated(self._renew, LEASE_SECONDS / 3)),
+                running(_repeated(self._take, 0.0)),
+            ):
+                yield
+        finally:
+            await self._stop()
+
+    async def _read(self) -> None:
+        """Reads the files of new batches."""
+        for batch in await self._queue.unread():
+            try:
+                async with self._catalog.alone("batch", batch.id, wait=False):
+                    await self._read_one(batch)
+            except BusyError:
+                """Another process reads it."""
+
+    async def _read_one(self, batch: Batch) -> None:
+        parts = [part async for part in self._catalog.batch_files.content(batch.input_file_id)]
+        try:
+            lines = await asyncio.to_thread(lines_of, b"".join(parts), batch.endpoint)
+        except InputError as error:
+            await self._queue.refuse(batch, {"code": error.code, "message": str(error)})
+            return
+        await self._queue.begin(batch, lines)
+        metrics.batch_lines("invalid", sum(line.state == "failed" for line in lines))
+
+    async def _take(self) -> None:
+        """Claims lines for the free places, and waits for the end of one."""
+        while len(self._under_way) < self._at_once:
+            line = await self._queue.claim(self._token)
+            if line is None:
+                break
+            self._under_way[asyncio.create_task(self._answer(line))] = line
+        if not self._under_way:
+            await asyncio.sleep(POLL_SECONDS)
+            return
+        done, _ = await asyncio.wait(
+            self._under_way, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:
+            del self._under_way[task]
+            if error := task.exception():
+                _report("A line of a batch waits for the end of its lease", error)
+
+    async def _answer(self, line: ClaimedLine) -> None:
+        if line.attempts > MAX_ATTEMPTS:
+            await self._finish(line, _failed("interrupted", "No attempt came to an end."))
+            return
+        answered = await self._answering(line)
+        if answered.status == HTTPStatus.TOO_MANY_REQUESTS:
+            seconds = answered.retry_after or LIMITED_SECONDS
+            await self._queue.pause(line.batch_id, seconds=seconds)
+            await self._queue.put_back(line, seconds=seconds, counted=False)
+            metrics.batch_lines("postponed", 1)
+        elif _is_passing(answered) and line.attempts < MAX_ATTEMPTS:
+            seconds = max(answered.retry_after or 0.0, 2.0**line.attempts)
+            await self._queue.put_back(line, seconds=seconds)
+            metrics.batch_lines("retried", 1)
+        else:
+            await self._finish(line, _outcome(answered))
+
+    async def _finish(self, line: ClaimedLine, outcome: LineOutcome) -> None:
+        if await self._queue.finish(line, outcome):
+            metrics.batch_lines(outcome.state, 1)
+        elif line.attempts < MAX_ATTEMPTS:
+            await self._queue.put_back(line, seconds=0.0)
+        else:
+            await self._queue.finish(line, _failed(**CHANGED))
+
+    async def _renew(self) -> None:
+        if self._under_way:
+            await self._queue.renew(list(self._under_way.values()))
+
+    async def _stop(self) -> None:
+        """Frees the lines under way."""
+        under_way, self._under_way = self._under_way, {}
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        try:
+            for line in under_way.values():
+                await self._queue.put_back(line, seconds=0.0, counted=False)
+        except RagError as error:
+            _report("Lines of batches wait for the end of their leases", error)
+
+
+async def _repeated(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Does the work again and again; if it fails, later ones may succeed."""
+    while True:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - otherwise no batch would go on
+            _report("Batches wait", error)
+            await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(seconds)
+
+
+def _report(what: str, error: BaseException) -> None:
+    message, bug = for_log(error) if isinstance(error, Exception) else (str(error), None)
+    _log.error("%s: %s", what, message, exc_info=bug)
+
+
+def _is_passing(answered: Answered) -> bool:
+    return answered.status == HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def _outcome(answered: Answered) -> LineOutcome:
+    ok = HTTPStatus.OK <= answered.status < HTTPStatus.MULTIPLE_CHOICES
+    return LineOutcome(
+        state="done" if ok else "failed",
+        status=answered.status,
+        response=answered.body,
+        collection=answered.collection,
+        document_ids=answered.document_ids,
+    )
+
+
+def _failed(code: str, message: str) -> LineOutcome:
+    return LineOutcome(state="failed", error={"code": code, "message": message})
