@@ -23,8 +23,6 @@ POLL_SECONDS = 1.0
 SWEEP_SECONDS = 5.0
 MAX_ATTEMPTS = 6
 """Attempts at a line, those counted that a process did not survive."""
-LIMITED_SECONDS = 5.0
-"""Seconds until a caller's next line after a refusal that does not say how long to wait."""
 _log = logging.getLogger(__name__)
 
 
@@ -119,14 +117,13 @@ class BatchRunner:
             await self._finish(line, _failed("interrupted", "No attempt came to an end."))
             return
         answered = await self._answering(line)
-        if answered.status == HTTPStatus.TOO_MANY_REQUESTS:
-            seconds = answered.retry_after or LIMITED_SECONDS
-            await self._queue.pause(line.batch_id, seconds=seconds)
-            await self._queue.put_back(line, seconds=seconds, counted=False)
+        wait = answered.retry_after
+        if answered.status == HTTPStatus.TOO_MANY_REQUESTS and wait is not None:
+            await self._queue.pause(line.batch_id, seconds=wait)
+            await self._queue.put_back(line, seconds=wait, counted=False)
             metrics.batch_lines("postponed", 1)
-        elif _is_passing(answered) and line.attempts < MAX_ATTEMPTS:
-            seconds = max(answered.retry_after or 0.0, 2.0**line.attempts)
-            await self._queue.put_back(line, seconds=seconds)
+        elif wait is not None and _is_passing(answered) and line.attempts < MAX_ATTEMPTS:
+            await self._queue.put_back(line, seconds=max(wait, 2.0**line.attempts))
             metrics.batch_lines("retried", 1)
         else:
             await self._finish(line, _outcome(answered))
@@ -144,14 +141,13 @@ class BatchRunner:
             await self._queue.renew(list(self._under_way.values()))
 
     async def _stop(self) -> None:
-        """Frees the lines under way."""
-        under_way, self._under_way = self._under_way, {}
-        for task in under_way:
+        """Frees the lines under way, and one whose claim was cut off."""
+        for task in self._under_way:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        self._under_way.clear()
         try:
-            for line in under_way.values():
-                await self._queue.put_back(line, seconds=0.0, counted=False)
+            await self._queue.give_back(self._token)
         except RagError as error:
             _report("Lines of batches wait for the end of their leases", error)
 

@@ -110,10 +110,17 @@ class BatchQueue:
             await db.execute(mine.values(due_at=time.time() + seconds))
 
     async def release(self) -> None:
-        """Frees all lines: no other process runs any."""
+        """Frees all lines: the processes that had them have died."""
         held = batch_lines.update().where(OPEN, batch_lines.c.token.is_not(None))
         async with self._db.write() as db:
             await db.execute(held.values(token=None, due_at=0.0))
+
+    async def give_back(self, token: str) -> None:
+        """Frees the lines of a process that stops; it was no attempt at them."""
+        mine = batch_lines.update().where(OPEN, batch_lines.c.token == token)
+        free = {"token": None, "due_at": 0.0, "attempts": batch_lines.c.attempts - 1}
+        async with self._db.write() as db:
+            await db.execute(mine.values(free))
 
     async def sweep(self) -> None:
         """Ends batches that have expired, or were cancelled while a process that died had lines."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from openai import BadRequestError, ConflictError, NotFoundError, OpenAI
@@ -16,7 +16,7 @@ from tests.servers import Json, Server, serving, submit, wait_for
 ENDED = ("completed", "failed", "expired", "cancelled")
 HOURS = {"id": "hours", "title": "Opening hours",
          "text": "The office opens at nine. On Fridays it closes at four."}  # fmt: skip
-CHAT = "/v1/chat/completions"
+CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_the_other_endpoints(client: OpenAI, endpoint: str, body: Json, field: s
 
 def test_bad_lines_fail_alone(client: OpenAI) -> None:
     good = chat(1)
-    lines = [
+    lines: list[Json | str] = [
         good,
         "{no JSON",
         "[]",
@@ -143,16 +143,17 @@ def test_bad_lines_fail_alone(client: OpenAI) -> None:
 
 
 def test_files_and_batches_that_there_are_not(client: OpenAI) -> None:
-    for call in (client.files.retrieve, client.files.delete, client.files.content):
+    of_files = (client.files.retrieve, client.files.delete, client.files.content)
+    for of_file in of_files:
         for id_ in ("file-0", f"file-{'0' * 32}", f"file-{'0' * 32}-output"):
             with pytest.raises(NotFoundError) as missing:
-                call(id_)
+                of_file(id_)
             assert missing.value.code == "unknown_file"
-    for call in (client.batches.retrieve, client.batches.cancel):
+    for of_batch in (client.batches.retrieve, client.batches.cancel):
         with pytest.raises(NotFoundError):
-            call("batch_0")
+            of_batch("batch_0")
     with pytest.raises(NotFoundError):
-        client.batches.create(input_file_id="x", endpoint=CHAT, completion_window="24h")  # type: ignore[arg-type]
+        client.batches.create(input_file_id="x", endpoint=CHAT, completion_window="24h")
     with pytest.raises(BadRequestError):
         client.files.create(file=b"{}", purpose="assistants")
 
