@@ -74,6 +74,11 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
     limit_umask(shared=is_shared(settings))
     if args.command == "serve":
         return _serve(args, settings)
+    if args.command == "worker" and args.batches:
+        with importing():
+            from rag.cli.batch_worker import work as answer_batches
+
+        return answer_batches(settings)
     if args.command == "worker":
         from rag.build.queue_backends import broker_settings
         from rag.process.extras import needing
@@ -361,7 +366,11 @@ def _add_processes(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--port", type=_port, help="port to listen on (default: 8000); 0: a free one"
     )
     worker = commands.add_parser("worker", parents=[common], help="ingest what a broker hands out")
-    worker.add_argument(
+    only = worker.add_mutually_exclusive_group()
+    only.add_argument(
+        "--batches", action="store_true", help="answer lines of batches, and ingest nothing"
+    )
+    only.add_argument(
         "--stage",
         choices=("parse", "embed"),
         help="do this stage of a document's way alone, where others do the rest",

@@ -28,6 +28,16 @@ from .administration_responses import (
     TenantPage,
     Workers,
 )
+from .batch_responses import (
+    Batch,
+    BatchError,
+    BatchErrors,
+    BatchFile,
+    BatchFilePage,
+    BatchPage,
+    Deleted,
+    RequestCounts,
+)
 from .clients import AsyncClient, Client
 from .document_responses import (
     Accepted,
@@ -89,6 +99,12 @@ __all__ = [
     "AnswerPage",
     "AsyncClient",
     "AsyncSubmitted",
+    "Batch",
+    "BatchError",
+    "BatchErrors",
+    "BatchFile",
+    "BatchFilePage",
+    "BatchPage",
     "Cause",
     "Cell",
     "Change",
@@ -105,6 +121,7 @@ __all__ = [
     "ComparisonList",
     "ConflictError",
     "Content",
+    "Deleted",
     "Document",
     "DocumentPage",
     "Drift",
@@ -134,6 +151,7 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitedError",
     "Readers",
+    "RequestCounts",
     "Response",
     "ResponseFormat",
     "RetractEvent",

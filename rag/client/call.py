@@ -25,10 +25,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """Fields and files of a form. The files are read while they are sent."""
+    """Fields and files of a form; `name` is the files' field. They are read while they are sent."""
 
     fields: Mapping[str, str | Sequence[str]]
     files: Sequence[File]
+    name: str = "files"
     on_progress: Progress | None = None
 
 
@@ -36,7 +37,8 @@ class Form:
 class Call(Generic[T_co]):
     """A request; `read` turns its successful response into the result.
 
-    A `repeatable` call has the same effect if it is made twice.
+    A `repeatable` call has the same effect if it is made twice. `cursor` is the parameter of a
+    listing that names its next page.
     """
 
     method: str
@@ -46,6 +48,7 @@ class Call(Generic[T_co]):
     body: Mapping[str, Any] | None = None
     form: Form | None = None
     repeatable: bool = True
+    cursor: str = "cursor"
 
     @contextlib.contextmanager
     def request(self, http: httpx.Client | httpx.AsyncClient) -> Iterator[httpx.Request]:
@@ -59,7 +62,7 @@ class Call(Generic[T_co]):
             yield http.build_request(self.method, self.path, params=params, json=self.body)
             return
         with contextlib.ExitStack() as stack:
-            files = [("files", (f.name, _opened(f, stack))) for f in self.form.files]
+            files = [(self.form.name, (f.name, _opened(f, stack))) for f in self.form.files]
             request = http.build_request(
                 self.method, self.path, params=params, data=dict(self.form.fields), files=files
             )
@@ -69,7 +72,7 @@ class Call(Generic[T_co]):
 
     def after(self, cursor: str) -> Call[T_co]:
         """Returns the call for the next page of a listing."""
-        return replace(self, params={**self.params, "cursor": cursor})
+        return replace(self, params={**self.params, self.cursor: cursor})
 
 
 class Page(Protocol[Item_co]):

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 
-from . import administration, collections, documents, health, jobs, keys, questions, usage
+from . import administration, batches, collections, documents, health, jobs, keys, questions, usage
 from .call import Call, Page
 from .document_responses import Accepted
 from .events import Event
@@ -156,6 +156,19 @@ class Endpoints:
     get_job = Endpoint(jobs.get_job)
     cancel_job = Endpoint(jobs.cancel_job)
     retry_job = Endpoint(jobs.retry_job)
+
+    create_file = Endpoint(batches.create_file)
+    list_files = Endpoint(batches.list_files)
+    all_files = Listing(batches.list_files)
+    get_file = Endpoint(batches.get_file)
+    get_file_content = Endpoint(batches.get_file_content)
+    delete_file = Endpoint(batches.delete_file)
+    create_batch = Endpoint(batches.create_batch)
+    list_batches = Endpoint(batches.list_batches)
+    all_batches = Listing(batches.list_batches)
+    get_batch = Endpoint(batches.get_batch)
+    cancel_batch = Endpoint(batches.cancel_batch)
+    delete_batch = Endpoint(batches.delete_batch)
 
     create_key = Endpoint(keys.create_key)
     list_keys = Endpoint(keys.list_keys)

@@ -118,9 +118,22 @@ _SERVER_ERRORS = 500
 def error_of(response: httpx.Response) -> PlumblineError:
     """Returns the error that an unsuccessful response reports."""
     try:
-        return problem_error(json.loads(response.content), _retry_after(response))
+        found = json.loads(response.content)
+        return problem_error(_in_openai_form(found, response) or found, _retry_after(response))
     except (ValueError, KeyError, TypeError):
         return unexpected(response)
+
+
+def _in_openai_form(found: dict[str, Any], response: httpx.Response) -> dict[str, Any] | None:
+    """Returns the problem of an error in OpenAI's form; None for what has another form."""
+    if "error" not in found:
+        return None
+    return {
+        "status": response.status_code,
+        "detail": found["error"]["message"],
+        "code": found["error"]["code"],
+        "request_id": response.headers.get("x-request-id", ""),
+    }
 
 
 def problem_error(problem: dict[str, Any], retry_after: float | None = None) -> PlumblineError:

@@ -20,7 +20,7 @@ WINDOW_SECONDS = 24 * 3600.0
 Limit = Annotated[int, Query(ge=1, le=100)]
 router = APIRouter(
     prefix="/v1",
-    tags=["openai"],
+    tags=["batches"],
     responses=ERRORS,
     route_class=OffLoopRoute,
     dependencies=[needs("ask")],

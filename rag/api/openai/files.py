@@ -56,7 +56,7 @@ _CONTENT: dict[int | str, dict[str, Any]] = {
 }
 router = APIRouter(
     prefix="/v1",
-    tags=["openai"],
+    tags=["batches"],
     responses=ERRORS,
     route_class=OffLoopRoute,
     dependencies=[needs("ask")],

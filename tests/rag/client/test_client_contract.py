@@ -34,8 +34,12 @@ MAKES: dict[str, Callable[..., Call[Any]]] = {
     name: found._make for name, found in vars(Endpoints).items() if isinstance(found, _Bound)
 }
 NOT_SENT = {"on_progress"}
-OTHERWISE_SENT = {"ask": {"stream"}, "stream": {"stream"}, "upload_files": {"uri"}}
-"""Fields that no parameter has: `stream` is a method, and a file has its `uri`."""
+OTHERWISE_SENT = {
+    "ask": {"stream"}, "stream": {"stream"}, "upload_files": {"uri"}, "create_file": {"purpose"}
+}  # fmt: skip
+"""Fields that no parameter has: `stream` is a method, a file has its `uri`, and one purpose."""
+FILES = {"upload_files": "files", "create_file": "file"}
+"""The fields of a form that are the content of files."""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,7 @@ def test_every_endpoint_has_a_method_and_every_method_an_endpoint(document: Json
 @pytest.mark.parametrize("name", MAKES)
 def test_its_parameters_are_those_of_the_document(name: str, document: Json) -> None:
     operation = operation_of(name, document)
-    kind = "multipart/form-data" if name == "upload_files" else "application/json"
+    kind = "multipart/form-data" if name in FILES else "application/json"
     body = operation.get("requestBody", {}).get("content", {}).get(kind, {}).get("schema", {})
     schemas = {each["name"]: each["schema"] for each in operation.get("parameters", [])}
     schemas |= resolved(body, document).get("properties", {})
@@ -88,8 +92,8 @@ def test_its_parameters_are_those_of_the_document(name: str, document: Json) -> 
         for key, hint in hints.items()
         if key not in {"return", *NOT_SENT}
     }
-    if name == "upload_files":
-        del documented["files"], taken["files"]  # their content
+    if name in FILES:
+        del documented[FILES[name]], taken[FILES[name]]
     assert taken == documented
 
 
