@@ -45,6 +45,8 @@ class Calls:
         self.counts = Counter[str]()
         self.jobs: dict[str, list[str]] = {}
         self.answers: dict[str, list[str]] = {}
+        self.files: dict[str, list[str]] = {}
+        self.batches: dict[str, list[str]] = {}
         self._made = seed * 100_000
 
     # One call, and two that must be answered alike

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rag.api.docs_pages import ASSETS
 from rag.api.resource_metadata import METADATA
 from rag.web.page import FOLDERS
+from tests import isolation_batches as batches
 from tests import isolation_documents as documents
 from tests import isolation_mcp as mcp
 from tests import isolation_questions as questions
@@ -204,6 +205,16 @@ CALLS: dict[str, Call] = {
     "GET /v1/jobs/{job_id}": _job_call("GET"),
     "DELETE /v1/jobs/{job_id}": _job_call("DELETE"),
     "POST /v1/jobs/{job_id}/retry": _job_call("POST", "/retry"),
+    "POST /v1/files": batches.create_file,
+    "GET /v1/files": batches.list_files,
+    "GET /v1/files/{file_id}": batches.file_call("GET"),
+    "GET /v1/files/{file_id}/content": batches.file_call("GET", "/content"),
+    "DELETE /v1/files/{file_id}": batches.file_call("DELETE"),
+    "POST /v1/batches": batches.create_batch,
+    "GET /v1/batches": batches.list_batches,
+    "GET /v1/batches/{batch_id}": batches.batch_call("GET"),
+    "POST /v1/batches/{batch_id}/cancel": batches.batch_call("POST", "/cancel"),
+    "DELETE /v1/batches/{batch_id}": batches.batch_call("DELETE"),
     "GET /v1/keys": _list_keys,
     "POST /v1/keys": _create_key,
     "POST /v1/keys/{key_id}/rotate": _key_call("POST", "/rotate"),
@@ -230,6 +241,7 @@ _WEIGHTS: dict[str, float] = {
     "POST /v1/feedback": 10,
     **dict.fromkeys(_VIEWS, 2),
     "POST /v1/keys": 0.3,
+    "POST /v1/batches": 1,
     "DELETE /v1/collections/{collection}": 1,
     "PUT /v1/collections/{collection}/acl": 2,
     **{name: 0.3 for name in CALLS if "docs" in name or "redoc" in name},

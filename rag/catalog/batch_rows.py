@@ -17,6 +17,10 @@ from rag.records import Batch
 from rag.types import Principal
 
 OPEN = batch_lines.c.state == "open"
+LINES_LEFT = sa.select(
+    sa.func.sum(batches.c.total - batches.c.completed - batches.c.failed).label("left")
+).where(batches.c.ended_at.is_(None))
+"""The number of lines of all tenants that have not ended; null where there is no open batch."""
 CANCELLED = {"code": "batch_cancelled", "message": "The batch was cancelled before this line."}
 EXPIRED = {
     "code": "batch_expired",

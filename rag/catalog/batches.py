@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -24,13 +24,9 @@ from rag.catalog.database import Database
 from rag.catalog.paging import behind
 from rag.catalog.tables import batch_line_documents, batch_lines, batches
 from rag.errors import ConflictError, NotFoundError
-from rag.records import ENDED, Batch, BatchEndpoint, BatchLine
+from rag.records import ENDED, Batch, BatchEndpoint
 from rag.text.validation_errors import shortened
 from rag.types import Principal
-
-LINES_AT_ONCE = 100
-"""Lines that are read together: a response may have a megabyte."""
-_READ = ("line", "custom_id", "state", "status", "response", "error")
 
 
 class Batches:
@@ -119,24 +115,6 @@ class Batches:
             for table in (batch_line_documents, batch_lines):
                 await db.execute(table.delete().where(table.c.batch_id == id_))
             await db.execute(batches.delete().where(batches.c.id == id_))
-
-    async def lines(self, id_: str, state: Literal["done", "failed"]) -> AsyncIterator[BatchLine]:
-        """Yields the lines of a batch that ended so, in their order."""
-        mine = sa.select(*(batch_lines.c[name] for name in _READ))
-        mine = mine.where(batch_lines.c.batch_id == id_, batch_lines.c.state == state)
-        mine = mine.order_by(batch_lines.c.line).limit(LINES_AT_ONCE)
-        last = 0
-        while rows := await self._db.rows(mine.where(batch_lines.c.line > last)):
-            for row in rows:
-                yield BatchLine(**dict(row))
-            last = rows[-1]["line"]
-
-    async def waiting(self) -> int:
-        """Returns the number of lines of all tenants that wait, or are under way."""
-        left = sa.func.sum(batches.c.total - batches.c.completed - batches.c.failed)
-        query = sa.select(left.label("left")).where(batches.c.ended_at.is_(None))
-        (row,) = await self._db.rows(query)
-        return int(row["left"] or 0)
 
 
 def no_batch(id_: str) -> NotFoundError:

@@ -9,6 +9,7 @@ from rag.catalog.acls import Acls
 from rag.catalog.audit import Audit
 from rag.catalog.batch_files import BatchFiles
 from rag.catalog.batch_queue import BatchQueue
+from rag.catalog.batch_results import BatchResults
 from rag.catalog.batches import Batches
 from rag.catalog.collections import Collections
 from rag.catalog.database import Database
@@ -53,6 +54,7 @@ class Catalog:
         self.batch_files = BatchFiles(database)
         self.batches = Batches(database)
         self.batch_queue = BatchQueue(database)
+        self.batch_results = BatchResults(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""

@@ -12,6 +12,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from rag.catalog.accepting import Accepting
+from rag.catalog.batch_rows import LINES_LEFT
 from rag.catalog.collections import being_removed
 from rag.catalog.database import Database, Transaction
 from rag.catalog.job_records import job_rows, records_of
@@ -209,7 +210,7 @@ class Jobs:
         return spool_keys(await self._db.rows(query))
 
     async def backlog(self) -> Backlog:
-        """Returns the open tasks and unscored answers of all tenants, for the process's metrics."""
+        """Returns what waits, of all tenants, for the process's metrics."""
         queue = (tasks.c.stage, tasks.c.bulk, tasks.c.state)
         accepted = sa.func.min(jobs.c.created_at)
         grouped = (
@@ -227,12 +228,14 @@ class Jobs:
         groups = await self._db.rows(grouped)
         (dead,) = await self._db.rows(failed)
         (waiting,) = await self._db.rows(unscored)
+        (lines,) = await self._db.rows(LINES_LEFT)
         age = time.time() - waiting["given"] if waiting["answers"] else 0.0
         return Backlog(
             groups=tuple(_open_tasks(row) for row in groups),
             dead_letters=dead["documents"],
             to_score=waiting["answers"],
             oldest_to_score_seconds=max(0.0, age),
+            batch_lines=int(lines["left"] or 0),
         )
 
 

@@ -374,6 +374,6 @@ batch_line_documents = sa.Table(
     sa.Column("line", sa.Integer, primary_key=True),
     sa.Column("version", sa.String, nullable=False),
     sa.Column("at", sa.Float, nullable=False, index=True),
-    sa.Index("batch_line_documents_by_batch", "batch_id"),
+    sa.Index("batch_line_documents_by_line", "batch_id", "line"),
 )
 """The documents that responses have text of, with their versions, until one of them changes."""

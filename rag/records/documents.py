@@ -89,13 +89,15 @@ class Backlog:
     """Open tasks by queue and state, and the number of documents that failed for good.
 
     `to_score` counts the answers that wait to be scored; `oldest_to_score_seconds` is the time
-    since the oldest of them was given, 0 if there is none.
+    since the oldest of them was given, 0 if there is none. `batch_lines` are those of batches that
+    wait, or are under way.
     """
 
     groups: tuple[OpenTasks, ...]
     dead_letters: int
     to_score: int
     oldest_to_score_seconds: float
+    batch_lines: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -363,6 +363,12 @@ def _backlog(found: Backlog | None) -> CollectorRegistry:
         if group.state == "pending":
             oldest.labels(group.stage, priority).set(group.oldest_seconds)
     dead.set(found.dead_letters)
+    lines = Gauge(
+        "plumbline_batch_lines_waiting",
+        "Lines of batches that wait, or are under way.",
+        registry=registry,
+    )
+    lines.set(found.batch_lines)
     to_score = Gauge(
         "plumbline_answers_to_score", "Answers that wait to be scored.", registry=registry
     )

@@ -49,6 +49,10 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_runner, "POLL_SECONDS", 0.01)
 
 
+async def waiting(catalog: Catalog) -> int:
+    return (await catalog.jobs.backlog()).batch_lines
+
+
 def runner(
     catalog: Catalog, answer: Callable[[ClaimedLine], Answered], *, alone: bool = False
 ) -> BatchRunner:
@@ -119,7 +123,7 @@ async def test_a_line_waits_for_a_limit_and_is_tried_again_a_few_times_otherwise
         done = await ended(catalog, await sent(catalog, 4))
     assert (done.completed, done.failed) == (2, 2)
     assert dict(seen) == {1: 2 * MAX_ATTEMPTS + 1, 2: 2, 3: 1, 4: 1}
-    failed = [line async for line in catalog.batches.lines(done.id, "failed")]
+    failed = [line async for line in catalog.batch_results.lines(CALLER, done.id, "failed")]
     assert [(each.status, each.response) for each in failed] == [(404, '{"a":3}'), (429, '{"a":4}')]
 
 
@@ -134,13 +138,13 @@ async def test_a_line_that_no_process_survives_fails(catalog: Catalog) -> None:
     batch = await sent(catalog, 1)
     reader = BatchRunner(catalog, never, at_once=0, alone=False)  # type: ignore[arg-type]
     async with reader.started():
-        await until(catalog.batches.waiting)
+        await until(lambda: waiting(catalog))
     for _ in range(MAX_ATTEMPTS):
         assert await catalog.batch_queue.claim("dies") is not None
         await catalog.batch_queue.release()
     async with runner(catalog, never, alone=True).started():
         done = await ended(catalog, batch)
-    [line] = [line async for line in catalog.batches.lines(done.id, "failed")]
+    [line] = [line async for line in catalog.batch_results.lines(CALLER, done.id, "failed")]
     assert line.error is not None
     assert line.error["code"] == "interrupted"
 

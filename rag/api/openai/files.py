@@ -114,7 +114,7 @@ async def get_file(file_id: Id, storage: StorageDep, caller: PrincipalDep) -> Re
         return json_response(wire.file_json(await storage.catalog.batch_files.get(caller, file_id)))
     batch = await _batch_of(storage, caller, file_id, made)
     size = 0
-    async for line in _lines(storage, batch, made.kind):
+    async for line in _lines(storage, caller, batch, made.kind):
         size += len(line)
     return json_response(wire.result_json(batch, made.kind, size))
 
@@ -132,7 +132,7 @@ async def get_file_content(file_id: Id, storage: StorageDep, caller: PrincipalDe
         file = await storage.catalog.batch_files.get(caller, file_id)
         return _content(storage.catalog.batch_files.content(file.id))
     batch = await _batch_of(storage, caller, file_id, made)
-    return _content(_lines(storage, batch, made.kind))
+    return _content(_lines(storage, caller, batch, made.kind))
 
 
 @router.delete(
@@ -188,9 +188,11 @@ async def _batch_of(storage: Storage, caller: Principal, file_id: str, made: wir
     return batch
 
 
-async def _lines(storage: Storage, batch: Batch, kind: wire.Results) -> AsyncIterator[bytes]:
+async def _lines(
+    storage: Storage, caller: Principal, batch: Batch, kind: wire.Results
+) -> AsyncIterator[bytes]:
     state: Literal["done", "failed"] = "done" if kind == "output" else "failed"
-    async for line in storage.catalog.batches.lines(batch.id, state):
+    async for line in storage.catalog.batch_results.lines(caller, batch.id, state):
         yield wire.line_json(batch, line)
 
 

@@ -59,8 +59,8 @@ async def lease_ends(database: Database) -> None:
 
 
 async def results(catalog: Catalog, batch: Batch) -> dict[int, str]:
-    done = [line async for line in catalog.batches.lines(batch.id, "done")]
-    failed = [line async for line in catalog.batches.lines(batch.id, "failed")]
+    done = [line async for line in catalog.batch_results.lines(ADMIN, batch.id, "done")]
+    failed = [line async for line in catalog.batch_results.lines(ADMIN, batch.id, "failed")]
     found = {line.line: line.error["code"] if line.error else line.state for line in done + failed}
     assert len(found) == len(done) + len(failed)
     return found
@@ -75,13 +75,14 @@ async def test_every_line_is_claimed_once_in_order_and_the_batch_ends_with_them(
         (1, 1, ANNA), (2, 1, ANNA), (3, 1, ANNA)
     ]  # fmt: skip
     assert await catalog.batch_queue.claim("other") is None
+    assert (await catalog.jobs.backlog()).batch_lines == 3
     for line in lines:
         assert (await catalog.batches.get(ANNA, batch.id)).state == "in_progress"
         assert await catalog.batch_queue.finish(line, DONE)
     found = await catalog.batches.get(ANNA, batch.id)
     assert (found.state, found.completed, found.failed) == ("completed", 3, 0)
     assert await results(catalog, batch) == {1: "done", 2: "done", 3: "done"}
-    assert await catalog.batches.waiting() == 0
+    assert (await catalog.jobs.backlog()).batch_lines == 0
 
 
 async def test_a_line_whose_process_died_is_answered_again_and_written_once(
@@ -97,7 +98,7 @@ async def test_a_line_whose_process_died_is_answered_again_and_written_once(
     await catalog.batch_queue.renew([first])
     assert await catalog.batch_queue.finish(second, replace(DONE, response="2"))
     assert not await catalog.batch_queue.finish(second, DONE)
-    [line] = [line async for line in catalog.batches.lines(batch.id, "done")]
+    [line] = [line async for line in catalog.batch_results.lines(ADMIN, batch.id, "done")]
     assert line.response == "2"
     assert (await catalog.batches.get(ANNA, batch.id)).completed == 1
 
@@ -273,7 +274,7 @@ async def test_a_response_goes_with_the_documents_it_has_text_of(
         await store(catalog, DEFAULT, "b", "another text")
     else:
         await catalog.removals.clear(DEFAULT)
-    [line] = [line async for line in catalog.batches.lines(batch.id, "done")]
+    [line] = [line async for line in catalog.batch_results.lines(ADMIN, batch.id, "done")]
     assert line.response is None
     assert line.error is not None
     assert line.error["code"] == "document_changed"
@@ -312,3 +313,28 @@ async def test_a_response_that_missed_a_change_is_removed_late(
     await set_(database, batch_line_documents, version="one that was replaced")
     await catalog.batch_queue.sweep()
     assert await results(catalog, batch) == {1: "document_changed"}
+
+
+async def codes(catalog: Catalog, caller: Principal, batch: Batch) -> list[str | None]:
+    lines = [line async for line in catalog.batch_results.lines(caller, batch.id, "done")]
+    return [line.error["code"] if line.error else None for line in lines]
+
+
+async def test_a_response_is_shown_to_those_who_may_read_its_documents_now(
+    catalog: Catalog,
+) -> None:
+    batch = await linked(catalog)
+    assert await codes(catalog, ANNA, batch) == [None]
+    bound = replace(ANNA, collections=frozenset({"default"}))
+    assert await codes(catalog, bound, batch) == [None]
+    assert await codes(catalog, replace(bound, collections=frozenset()), batch) == [
+        "document_hidden"
+    ]
+    await catalog.acls.set(DEFAULT, "a", frozenset({"group:law"}))
+    assert await codes(catalog, ANNA, batch) == ["document_hidden"]
+    assert await codes(catalog, replace(ANNA, groups=frozenset({"law"})), batch) == [None]
+    assert await codes(catalog, ADMIN, batch) == [None]
+    await catalog.acls.set(DEFAULT, "a", None)
+    assert await codes(catalog, ANNA, batch) == [None]
+    await catalog.acls.set_default(DEFAULT, frozenset({"group:law"}))
+    assert await codes(catalog, ANNA, batch) == ["document_hidden"]

@@ -40,6 +40,7 @@ BACKLOG = Backlog(
     dead_letters=2,
     to_score=1,
     oldest_to_score_seconds=1.5,
+    batch_lines=4,
 )
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -22,7 +22,7 @@ def upgrade() -> None:
         sa.Column("version", sa.String, nullable=False),
         sa.Column("at", sa.Float, nullable=False, index=True),
     )
-    op.create_index("batch_line_documents_by_batch", "batch_line_documents", ["batch_id"])
+    op.create_index("batch_line_documents_by_line", "batch_line_documents", ["batch_id", "line"])
 
 
 def _add_files() -> None:
