@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -11,8 +14,12 @@ import pytest
 from openai import BadRequestError, ConflictError, NotFoundError, OpenAI
 from openai.types import Batch
 
-from tests.servers import Json, Server, serving, submit, wait_for
+from rag.client import Client, File
+from rag.client import NotFoundError as NotThereError
+from tests.places import ROOT
+from tests.servers import PATIENCE, Json, Server, serving, submit, wait_for
 
+PAGE = ROOT / "docs" / "batches.md"
 ENDED = ("completed", "failed", "expired", "cancelled")
 HOURS = {"id": "hours", "title": "Opening hours",
          "text": "The office opens at nine. On Fridays it closes at four."}  # fmt: skip
@@ -172,3 +179,45 @@ def test_a_file_is_read_listed_and_deleted(client: OpenAI) -> None:
     bad = client.batches.create(input_file_id=made[0].id, endpoint=CHAT, completion_window="24h")
     found = ended(client, bad)  # one line, which is no JSON
     assert (found.status, found.request_counts and found.request_counts.failed) == ("completed", 1)
+
+
+def test_the_example_of_the_page(server: Server) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    script = example.replace("http://127.0.0.1:8000", server.url)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "question-0 The office opens at nine. [1] On Fridays it closes at four. [1]",
+        "question-1 On Fridays it closes at four. [1]",
+    ]
+
+
+def test_plumbline_s_own_client(server: Server) -> None:
+    with Client(server.url, timeout=PATIENCE) as client:
+        content = json.dumps(chat(1)).encode()
+        file = client.create_file(File(name="a.jsonl", content=content))
+        assert client.get_file_content(file.id) == content
+        assert client.get_file(file.id) == file
+        made = client.create_batch(file.id, CHAT, metadata={"run": "8"})
+
+        def look() -> bool:
+            return client.get_batch(made.id).status in ENDED
+
+        wait_for(look)
+        done = client.get_batch(made.id)
+        assert (done.status, done.metadata) == ("completed", {"run": "8"})
+        assert done.output_file_id
+        assert b'"custom_id": "line-1"' in client.get_file_content(done.output_file_id)
+        assert made.id in [batch.id for batch in client.all_batches(limit=1)]
+        assert file.id in [each.id for each in client.all_files(limit=1)]
+        assert client.delete_batch(made.id).deleted
+        assert client.delete_file(file.id).deleted
+        with pytest.raises(NotThereError) as missing:
+            client.cancel_batch(made.id)
+        assert (missing.value.code, missing.value.status) == ("unknown_batch", 404)

@@ -73,6 +73,21 @@ async def test_a_request_names_its_own_address() -> None:
     assert response.text == "192.0.2.1"
 
 
+async def test_this_process_alone_adds_to_the_scope_of_a_request() -> None:
+    seen: list[Scope] = []
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        seen.append(scope)
+        await send(START)
+        await send({"type": "http.response.body", "body": b""})
+
+    async with client(app) as http:
+        await http.get("/", extensions={"scope": {"principal": "anna"}})
+        await http.get("/?principal=anna", headers={"principal": "anna", "scope": "principal"})
+    assert seen[0]["principal"] == "anna"
+    assert "principal" not in seen[1]
+
+
 async def test_a_stream_is_read_as_it_is_written() -> None:
     going_on = asyncio.Event()
 
