@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from rag.catalog.sql import in_scope, same_document, scope_row
+from rag.catalog.sql import same_document, scope_key, scope_row, the_scope
 from rag.catalog.tables import batch_line_documents, batch_lines, documents
 from rag.types import Scope
 
@@ -23,6 +23,10 @@ _OF_LINE = sa.and_(
     documents.c.version == batch_line_documents.c.version,
 )
 
+_FIND_DOCUMENTS = sa.select(documents.c.id, documents.c.version, documents.c.updated_at).where(
+    the_scope(documents), documents.c.id.in_(sa.bindparam("ids", expanding=True))
+)
+
 
 def unchanged_since(
     db: sa.Connection, scope: Scope, document_ids: Collection[str], at: float
@@ -30,9 +34,8 @@ def unchanged_since(
     """Returns the documents' versions by id; None if one has changed since `at`, or is deleted."""
     if not document_ids:
         return {}
-    query = sa.select(documents.c.id, documents.c.version, documents.c.updated_at)
-    mine = in_scope(scope, documents) & documents.c.id.in_(sorted(document_ids))
-    rows = db.execute(query.where(mine)).mappings().all()
+    these = scope_key(scope) | {"ids": sorted(document_ids)}
+    rows = db.execute(_FIND_DOCUMENTS, these).mappings().all()
     since = datetime.fromtimestamp(at, UTC)
     changed = any(datetime.fromisoformat(row["updated_at"]) >= since for row in rows)
     if changed or len(rows) < len(document_ids):

@@ -37,6 +37,62 @@ LEASE_SECONDS = 45.0
 LINES_AT_ONCE = 1000
 """Lines that are stored in one transaction: others write in between."""
 _NOT_ENDED = batches.c.ended_at.is_(None)
+_THE_LINE = (batch_lines.c.batch_id == sa.bindparam("batch")) & (
+    batch_lines.c.line == sa.bindparam("number")
+)
+_HELD = _THE_LINE & (batch_lines.c.token == sa.bindparam("holder")) & OPEN
+"""Condition of a line that is still claimed by its token, for the parameters of `_key`."""
+
+
+def _next_batch() -> sa.Select[Any]:
+    """Returns the query of the batch whose turn it is."""
+    now: sa.BindParameter[float] = sa.bindparam("now")
+    others = batches.alias()
+    turn = sa.select(sa.func.max(others.c.claimed_at))
+    turn = turn.where(others.c.tenant == batches.c.tenant, others.c.ended_at.is_(None))
+    due = sa.exists().where(
+        batch_lines.c.batch_id == batches.c.id, OPEN, batch_lines.c.due_at <= now
+    )
+    which = (_NOT_ENDED, batches.c.state == "in_progress", batches.c.due_at <= now, due)
+    order = (turn.scalar_subquery(), batches.c.claimed_at, batches.c.created_at)
+    return sa.select(batches.c.id).where(*which).order_by(*order).limit(1)
+
+
+# Statements of every line are built once: building one takes longer than running it.
+_NEXT_BATCH = _next_batch()
+_NEXT_LINE = (
+    sa.select(batch_lines.c.line, batch_lines.c.body, batch_lines.c.attempts)
+    .where(
+        batch_lines.c.batch_id == sa.bindparam("batch"),
+        OPEN,
+        batch_lines.c.due_at <= sa.bindparam("now"),
+    )
+    .order_by(batch_lines.c.due_at, batch_lines.c.line)
+    .limit(1)
+)
+_CLAIM = (
+    batch_lines.update()
+    .where(_THE_LINE)
+    .values(
+        token=sa.bindparam("holder"),
+        due_at=sa.bindparam("until"),
+        attempts=batch_lines.c.attempts + 1,
+    )
+)
+_TAKE_TURN = (
+    batches.update()
+    .where(batches.c.id == sa.bindparam("batch"))
+    .values(claimed_at=sa.bindparam("now"))
+)
+_END = (
+    batch_lines.update()
+    .where(_HELD)
+    .values(
+        token=None,
+        body="",
+        **{name: sa.bindparam(f"its_{name}") for name in ("state", "status", "response", "error")},
+    )
+)
 
 
 class BatchQueue:
@@ -82,10 +138,10 @@ class BatchQueue:
 
     async def renew(self, lines: Sequence[ClaimedLine]) -> None:
         """Claims lines for longer, as far as no other process has them."""
-        renewed = {"due_at": time.time() + LEASE_SECONDS}
+        renewed = batch_lines.update().where(_HELD).values(due_at=time.time() + LEASE_SECONDS)
         async with self._db.write() as db:
             for line in sorted(lines, key=lambda each: (each.batch_id, each.line)):
-                await db.execute(batch_lines.update().where(_of(line)).values(renewed))
+                await db.execute(renewed, _key(line))
 
     async def finish(self, line: ClaimedLine, outcome: LineOutcome) -> bool:
         """Writes the outcome of a line.
@@ -101,7 +157,7 @@ class BatchQueue:
         free = {"token": None, "due_at": time.time() + seconds}
         free |= {} if counted else {"attempts": line.attempts - 1}
         async with self._db.write() as db:
-            await db.execute(batch_lines.update().where(_of(line)).values(free))
+            await db.execute(batch_lines.update().where(_HELD).values(free), _key(line))
 
     async def pause(self, batch_id: str, *, seconds: float) -> None:
         """Has none of a batch's lines claimed for so long."""
@@ -142,14 +198,11 @@ def _begin(db: sa.Connection, batch_id: str, *, total: int, failed: int) -> None
 
 def _claim(db: sa.Connection, token: str) -> ClaimedLine | None:
     now = time.time()
-    found: str | None = db.execute(_next_batch(now)).scalar()
+    found: str | None = db.execute(_NEXT_BATCH, {"now": now}).scalar()
     batch = None if found is None else lock(db, found)
     if found is None or batch is None or batch["state"] != "in_progress":
         return None
-    first = batch_lines.select().where(batch_lines.c.batch_id == found, OPEN)
-    first = first.where(batch_lines.c.due_at <= now)
-    first = first.order_by(batch_lines.c.due_at, batch_lines.c.line).limit(1)
-    row = db.execute(first).mappings().first()
+    row = db.execute(_NEXT_LINE, {"batch": found, "now": now}).mappings().first()
     if row is None:
         return None
     line = ClaimedLine(
@@ -162,24 +215,9 @@ def _claim(db: sa.Connection, token: str) -> ClaimedLine | None:
         attempts=row["attempts"] + 1,
         claimed_at=now,
     )
-    its = (batch_lines.c.batch_id == found) & (batch_lines.c.line == row["line"])
-    claimed = {"token": token, "due_at": now + LEASE_SECONDS, "attempts": line.attempts}
-    db.execute(batch_lines.update().where(its).values(claimed))
-    db.execute(batches.update().where(batches.c.id == found).values(claimed_at=now))
+    db.execute(_CLAIM, _key(line) | {"until": now + LEASE_SECONDS})
+    db.execute(_TAKE_TURN, {"batch": found, "now": now})
     return line
-
-
-def _next_batch(now: float) -> sa.Select[Any]:
-    """Returns the query of the batch whose turn it is."""
-    others = batches.alias()
-    turn = sa.select(sa.func.max(others.c.claimed_at))
-    turn = turn.where(others.c.tenant == batches.c.tenant, others.c.ended_at.is_(None))
-    due = sa.exists().where(
-        batch_lines.c.batch_id == batches.c.id, OPEN, batch_lines.c.due_at <= now
-    )
-    which = (_NOT_ENDED, batches.c.state == "in_progress", batches.c.due_at <= now, due)
-    order = (turn.scalar_subquery(), batches.c.claimed_at, batches.c.created_at)
-    return sa.select(batches.c.id).where(*which).order_by(*order).limit(1)
 
 
 def _finish(db: sa.Connection, line: ClaimedLine, outcome: LineOutcome) -> bool:
@@ -190,14 +228,12 @@ def _finish(db: sa.Connection, line: ClaimedLine, outcome: LineOutcome) -> bool:
     if versions is None:
         return False
     ended = {
-        "state": outcome.state,
-        "status": outcome.status,
-        "response": outcome.response,
-        "error": outcome.error,
-        "body": "",
-        "token": None,
+        "its_state": outcome.state,
+        "its_status": outcome.status,
+        "its_response": outcome.response,
+        "its_error": outcome.error,
     }
-    if not db.execute(batch_lines.update().where(_of(line)).values(ended)).rowcount:
+    if not db.execute(_END, _key(line) | ended).rowcount:
         return False
     link(db, scope, versions, batch_id=line.batch_id, line=line.line)
     done = outcome.state == "done"
@@ -219,11 +255,6 @@ def _sweep(db: sa.Connection, batch_id: str, *, now: float) -> None:
         db.execute(mine.values(state="expired", ended_at=now))
 
 
-def _of(line: ClaimedLine) -> sa.ColumnElement[bool]:
-    """Returns the condition of a line that is still claimed by its token."""
-    return sa.and_(
-        batch_lines.c.batch_id == line.batch_id,
-        batch_lines.c.line == line.line,
-        batch_lines.c.token == line.token,
-        OPEN,
-    )
+def _key(line: ClaimedLine) -> dict[str, str | int]:
+    """Returns the parameters of `_HELD`."""
+    return {"batch": line.batch_id, "number": line.line, "holder": line.token}

@@ -16,11 +16,37 @@ from rag.catalog.tables import batch_lines, batches
 from rag.records import Batch
 from rag.types import Principal
 
-OPEN = batch_lines.c.state == "open"
+_IS_OPEN = sa.text("'open'")
+"""The value in the condition of the partial index, which PostgreSQL and SQLite then use."""
+OPEN = batch_lines.c.state == _IS_OPEN
+"""Condition on a line: it has not ended."""
 LINES_LEFT = sa.select(
     sa.func.sum(batches.c.total - batches.c.completed - batches.c.failed).label("left")
 ).where(batches.c.ended_at.is_(None))
 """The number of lines of all tenants that have not ended; null where there is no open batch."""
+
+# Statements of every line are built once: building one takes longer than running it.
+_LOCK = batches.select().where(batches.c.id == sa.bindparam("batch")).with_for_update()
+_COUNT = (
+    batches.update()
+    .where(batches.c.id == sa.bindparam("batch"))
+    .values(
+        completed=batches.c.completed + sa.bindparam("more_completed"),
+        failed=batches.c.failed + sa.bindparam("more_failed"),
+    )
+)
+_SETTLE = (
+    batches.update()
+    .where(
+        batches.c.id == sa.bindparam("batch"),
+        batches.c.state.in_(("in_progress", "cancelling")),
+        ~sa.exists().where(batch_lines.c.batch_id == batches.c.id, OPEN),
+    )
+    .values(
+        state=sa.case((batches.c.state == "cancelling", "cancelled"), else_="completed"),
+        ended_at=sa.bindparam("now"),
+    )
+)
 CANCELLED = {"code": "batch_cancelled", "message": "The batch was cancelled before this line."}
 EXPIRED = {
     "code": "batch_expired",
@@ -81,17 +107,13 @@ def batch_of(row: sa.RowMapping) -> Batch:
 
 def lock(db: sa.Connection, batch_id: str) -> sa.RowMapping | None:
     """Locks a batch until the end of the transaction, and returns its row; None if it is gone."""
-    mine = batches.select().where(batches.c.id == batch_id).with_for_update()
-    return db.execute(mine).mappings().first()
+    return db.execute(_LOCK, {"batch": batch_id}).mappings().first()
 
 
 def count(db: sa.Connection, batch_id: str, *, completed: int = 0, failed: int = 0) -> None:
     """Adds lines that have ended to the counts of their batch."""
-    more = {
-        "completed": batches.c.completed + completed,
-        "failed": batches.c.failed + failed,
-    }
-    db.execute(batches.update().where(batches.c.id == batch_id).values(more))
+    more = {"more_completed": completed, "more_failed": failed}
+    db.execute(_COUNT, more | {"batch": batch_id})
 
 
 def is_free(now: float) -> sa.ColumnElement[bool]:
@@ -110,8 +132,4 @@ def fail_lines(
 
 def settle(db: sa.Connection, batch_id: str) -> None:
     """Ends a batch that has no open line any more."""
-    under_way = batches.c.state.in_(("in_progress", "cancelling"))
-    has_open = sa.exists().where(batch_lines.c.batch_id == batch_id, OPEN)
-    ended = sa.case((batches.c.state == "cancelling", "cancelled"), else_="completed")
-    mine = batches.update().where(batches.c.id == batch_id, under_way, ~has_open)
-    db.execute(mine.values(state=ended, ended_at=time.time()))
+    db.execute(_SETTLE, {"batch": batch_id, "now": time.time()})
