@@ -57,7 +57,7 @@ class BatchFiles:
         """Returns the caller's files; those behind the file `after`, if it is given.
 
         Raises:
-            InputError: The caller has no file `after`.
+            NotFoundError: The caller has no file `after`.
         """
         mine = owned(batch_files, caller)
         query = await behind(self._db, batch_files, mine, after, oldest_first=oldest_first)

@@ -67,7 +67,7 @@ class Batches:
         """Returns the caller's batches, newest first; those behind `after`, if it is given.
 
         Raises:
-            InputError: The caller has no batch `after`.
+            NotFoundError: The caller has no batch `after`.
         """
         query = await behind(self._db, batches, owned(batches, caller), after)
         return [batch_of(row) for row in await self._db.rows(query.limit(limit))]

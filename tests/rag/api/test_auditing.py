@@ -53,9 +53,14 @@ def test_documents_that_are_read_are_audited_and_questions_are_not() -> None:
     assert actions["/v1/documents/{document_id:path}/content"] == "document.read"
     assert actions["/v1/answers"] == actions["/v1/drift"] == "answer.read"
     assert actions["/v1/eval-runs/compare"] == "evaluation.read"
+    assert actions["/v1/files/{file_id}/content"] == "file.read"
     for route in ROUTES:
-        if permission_of(route) == "ask":
+        if permission_of(route) == "ask" and not _is_of_batches(route):
             assert audit_of(route) is None, "the ledger has questions"
+
+
+def _is_of_batches(route: APIRoute) -> bool:
+    return route.path.startswith(("/v1/files", "/v1/batches"))
 
 
 class Api:

@@ -15,7 +15,7 @@ from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database
 from rag.catalog.tables import batch_line_documents, batch_lines, batches
 from rag.catalog.tenants import TABLES
-from rag.errors import ConflictError, InputError, NotFoundError
+from rag.errors import ConflictError, NotFoundError
 from rag.records import Batch, BatchLine, ClaimedLine, LineOutcome
 from rag.types import Permission, Principal, Scope
 from tests.catalogs import store
@@ -229,7 +229,7 @@ async def test_a_caller_sees_what_the_same_key_or_user_made(catalog: Catalog) ->
             with pytest.raises(NotFoundError):
                 await call
         assert await catalog.batches.page(caller, limit=9, after=None) == []
-        with pytest.raises(InputError):
+        with pytest.raises(NotFoundError):
             await catalog.batches.page(caller, limit=9, after=batch.id)
     assert b"".join([part async for part in catalog.batch_files.content(file.id)]) == b"x" * 200_000
 
