@@ -20,6 +20,7 @@ from rag.api.auditing import Auditing
 from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.deps import Running
 from rag.api.docs_pages import add_pages
+from rag.api.draining import Draining
 from rag.api.gate import Gate
 from rag.api.mcp_endpoint import mcp_route
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
@@ -149,6 +150,7 @@ def app_without_lifespan(
     app.add_middleware(Gate, running=running, caller=caller, metadata=metadata)
     app.add_middleware(Auditing, running=running)
     _add_origin_checks(app, hosts, settings.server.allowed_origins)
+    app.add_middleware(Draining, running=running)
     app.add_middleware(RequestId)
     app.add_middleware(SlowClients)
     app.add_middleware(Measured, questions=settings.log.questions and settings.log.format == "json")

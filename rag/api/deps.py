@@ -44,6 +44,8 @@ class Running:
     gateway: Gateway | None = None
     audit: AuditLog | None = None
     failure: RagError | None = None
+    draining: bool = False
+    """True once the process is to end: it finishes what it has begun."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Lock for large requests: one is read at a time, each in a separate process."""
     analysis: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -26,6 +26,12 @@ def build_admission(settings: Settings) -> FairAdmission:
     )
 
 
+def drain_seconds(settings: Settings) -> float:
+    """Returns the seconds after which every question has ended that was accepted before."""
+    waits = {name: each.wait_seconds for name, each in settings.admission.by_name().items()}
+    return max(waits[name] + seconds for name, seconds in deadlines(settings).items())
+
+
 def deadlines(settings: Settings) -> Mapping[Priority, float]:
     """Returns the seconds that a question may take, by its class."""
     classes = settings.admission.by_name()

@@ -38,6 +38,9 @@ class ServerSettings(Part):
     allowed_origins: tuple[str, ...] = Field(
         (), description="Of pages elsewhere that may call it: https://HOST:PORT."
     )
+    stop_notice: Path | None = Field(
+        None, description="A file that appears before the machine is taken: it then stops."
+    )
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",

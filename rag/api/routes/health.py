@@ -9,13 +9,17 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
 from rag.api.deps import QueueDep, StorageDep, needs, state_of
+from rag.api.draining import ending
 from rag.api.routes.common import PROBLEMS
+from rag.build.service import Service
 from rag.errors import StorageError, UpstreamError
 from rag.records import Backlog
 from rag.telemetry import metrics
+from rag.types import Message
 
 BACKLOG_SECONDS = 2.0
 """Seconds for the catalog's part of `/metrics`: Prometheus waits for ten, and the rest is ready."""
+_ANYTHING = (Message(role="user", content="ready?"),)
 router = APIRouter(include_in_schema=True, tags=["health"])
 
 
@@ -26,10 +30,18 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", responses=PROBLEMS)
-async def readyz(request: Request, _storage: StorageDep, _queue: QueueDep) -> dict[str, str]:
-    """Reports that the models are loaded and warm."""
-    if failure := state_of(request).failure:
-        raise failure
+async def readyz(request: Request, storage: StorageDep, _queue: QueueDep) -> dict[str, str]:
+    """Reports that this process takes requests: it is loaded, is not to end, and its engine lives.
+
+    Databases and other servers are not asked: a process is not replaced for their sake.
+    """
+    state = state_of(request)
+    if state.failure:
+        raise state.failure
+    if state.draining:
+        raise ending()
+    if isinstance(storage, Service) and storage.model is not None:
+        await storage.model.count_tokens(_ANYTHING)  # by an engine in this process, or nobody
     return {"status": "ready"}
 
 
