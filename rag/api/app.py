@@ -50,6 +50,7 @@ def create_app(
     """
     with importing():  # here: commands, which open less, need none of it
         from rag.build.gateway import open_gateway
+        from rag.build.health_checks import open_health
         from rag.build.running import announcing, scoring, start
 
     running = Running()
@@ -62,7 +63,9 @@ def create_app(
                 scoring(service),
                 announcing(service),
                 open_gateway(service) as gateway,
+                contextlib.AsyncExitStack() as stack,
             ):
+                running.health = open_health(service, stack)
                 await _warm(service)
                 gc.collect()
                 gc.freeze()  # loaded objects stay: a full collection would scan them, 50 ms each

@@ -23,6 +23,7 @@ from rag.gateway.gateway import Gateway
 from rag.protocols import Queue
 from rag.records import CollectionRecord
 from rag.settings.tree import COLLECTION, Settings
+from rag.telemetry.conditions import Health
 from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Trace, trace_of
 from rag.types import PERMISSIONS, Permission, Principal, Scope
@@ -43,6 +44,7 @@ class Running:
     queue: Queue | None = None
     gateway: Gateway | None = None
     audit: AuditLog | None = None
+    health: Health | None = None
     failure: RagError | None = None
     draining: bool = False
     """True once the process is to end: it finishes what it has begun."""
