@@ -1,7 +1,7 @@
 import type { UsageReport } from "plumbline-client";
 import { useState } from "preact/hooks";
 import { moment, number, t } from "../i18n";
-import { api } from "../session";
+import { api, me } from "../session";
 import { plain } from "../ui/plain";
 import { Table } from "../ui/Table";
 import { useLoad } from "../ui/useLoad";
@@ -40,6 +40,7 @@ export function UsagePart() {
           <input type="date" value={since} onChange={(event) => setSince(event.currentTarget.value)} />
         </label>
       </div>
+      {me.value?.authenticated === false && <p class="notice">{words.off}</p>}
       <Loading of={report}>{(data) => <Report report={data} by={by} />}</Loading>
     </>
   );
