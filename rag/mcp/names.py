@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from rag.client.documents import document_path
@@ -120,9 +121,33 @@ def after_in(collection: str, cursor: str) -> str:
     if of == collection and dot:
         return after
     raise RefusedError(
-        f"The cursor {shortened(cursor)!r} is not one that the listing of the collection"
+        f"The cursor {shortened(cursor)!r} is not one that the collection"
         f" {shortened(collection)!r} gave. Leave it out to begin at the first page."
     )
+
+
+def search_cursor(collection: str, place: int, question: str) -> str:
+    """Returns the cursor of the passages of a question from a place on."""
+    return f"{collection}.{place}-{_digest(question)}"
+
+
+def place_in(collection: str, cursor: str, question: str) -> int:
+    """Returns the place that a cursor of `search_cursor` names.
+
+    Raises:
+        RefusedError: It is a cursor of another collection or question.
+    """
+    place, _, digest = after_in(collection, cursor).partition("-")
+    if digest == _digest(question) and _PLACE.fullmatch(place):
+        return int(place)
+    raise RefusedError(
+        f"The cursor {shortened(cursor)!r} is not one that this search gave: a cursor holds for the"
+        " same query and filters. Leave it out to begin at the first page."
+    )
+
+
+def _digest(question: str) -> str:
+    return sha256(question.encode()).hexdigest()[:16]
 
 
 def _no_uri(uri: str) -> RefusedError:

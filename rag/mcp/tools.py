@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 
 from rag.client.events import AnswerEvent, HitsEvent, TokenEvent
 from rag.mcp import results
-from rag.mcp.names import DocumentName, document_of
+from rag.mcp.names import DocumentName, document_of, place_in, search_cursor
 from rag.mcp.rest import Json, RefusedError, Rest
 from rag.mcp.tool_arguments import (
     Arguments,
@@ -23,6 +24,7 @@ from rag.mcp.tool_arguments import (
     JobArguments,
     ListArguments,
     Question,
+    SearchArguments,
 )
 from rag.settings.tree import COLLECTION
 from rag.text.validation_errors import shortened
@@ -30,6 +32,8 @@ from rag.types import Permission
 
 PAGE = 100
 """Items of a page of a listing."""
+MAX_PASSAGES = 100
+"""Passages of a search on all its pages: as many as the REST API gives by default."""
 FETCH_CHARS = 50_000
 """Characters of a document in one result: some 12,000 tokens, which clients still accept."""
 INGEST_SECONDS = 20.0
@@ -57,12 +61,17 @@ class Tool(Generic[A]):
     read_only: bool = True
 
 
-async def search(rest: Rest, asked: Question, _progress: Progress) -> results.SearchResult:
-    """Finds passages."""
+async def search(rest: Rest, asked: SearchArguments, _progress: Progress) -> results.SearchResult:
+    """Finds passages. A further page is the end of a longer search for the same question."""
     body = asked.body(rest.collection)
-    response = await rest.post("/v1/search", body)
+    collection, question = body["collection"], json.dumps([body["query"], body["filters"]])
+    start = place_in(collection, asked.cursor, question) if asked.cursor is not None else 0
+    end = min(start + asked.top_k, MAX_PASSAGES)
+    response = await rest.post("/v1/search", body | {"top_k": end})
+    is_full = start < len(response["hits"]) == end < MAX_PASSAGES
     return results.SearchResult(
-        results=results.found(response["hits"], body["collection"], rest.public_url),
+        results=results.found(response["hits"][start:], collection, rest.public_url),
+        next_cursor=search_cursor(collection, end, question) if is_full else None,
         degraded=response["degraded"],
     )
 
@@ -174,9 +183,9 @@ TOOLS: tuple[Tool[Any], ...] = (
         name="search",
         title="Search documents",
         description="Finds documents with passages that answer a question, best first. Cite them by"
-        " `url`; read more of one by `fetch` with its `id`.",
+        " `url`; read more of one by `fetch` with its `id`. `next_cursor` leads to further ones.",
         permission="ask",
-        arguments=Question,
+        arguments=SearchArguments,
         result=results.SearchResult,
         run=search,
     ),

@@ -29,7 +29,6 @@ from rag.api.deps import (
 )
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
-from rag.api.numbers import IS_NUMBER, Flag, Integer
 from rag.api.openai.chat_request import Conversation
 from rag.api.openai.schemas import content_json
 from rag.api.problems import amid_stream
@@ -41,6 +40,7 @@ from rag.api.sampling import SamplingIn
 from rag.api.schemas import Retrieval
 from rag.pipeline.query import Event
 from rag.records import CollectionRecord
+from rag.text.numbers import IS_NUMBER, Flag, Integer
 from rag.types import Answer, SamplingOverrides
 
 _LATEST = ":latest"
