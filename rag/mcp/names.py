@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from rag.client.documents import document_path
@@ -20,6 +21,7 @@ COLLECTION_URI = "plumbline://collections/{collection}{?cursor}"
 DOCUMENT_URI = "plumbline://documents/{collection}/{document}{?start}"
 URI_CHARS = 8000
 _PLACE = re.compile("[0-9]{1,9}")
+_SHOWN = re.compile("(?P<first>[0-9]{1,3})-(?P<further>[0-9]{1,3})-(?P<digest>[0-9a-f]{16})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +128,27 @@ def after_in(collection: str, cursor: str) -> str:
     )
 
 
-def search_cursor(collection: str, place: int, question: str) -> str:
-    """Returns the cursor of the passages of a question from a place on."""
-    return f"{collection}.{place}-{_digest(question)}"
+class Shown(NamedTuple):
+    """Numbers of passages that a search has given: on its first page, and on further ones."""
+
+    first: int
+    further: int
 
 
-def place_in(collection: str, cursor: str, question: str) -> int:
-    """Returns the place that a cursor of `search_cursor` names.
+def search_cursor(collection: str, shown: Shown, question: str) -> str:
+    """Returns the cursor of the passages of a question after those that are shown."""
+    return f"{collection}.{shown.first}-{shown.further}-{_digest(question)}"
+
+
+def shown_before(collection: str, cursor: str, question: str) -> Shown:
+    """Returns what was shown before a cursor of `search_cursor`.
 
     Raises:
         RefusedError: It is a cursor of another collection or question.
     """
-    place, _, digest = after_in(collection, cursor).partition("-")
-    if digest == _digest(question) and _PLACE.fullmatch(place):
-        return int(place)
+    found = _SHOWN.fullmatch(after_in(collection, cursor))
+    if found and found["digest"] == _digest(question):
+        return Shown(int(found["first"]), int(found["further"]))
     raise RefusedError(
         f"The cursor {shortened(cursor)!r} is not one that this search gave: a cursor holds for the"
         " same query and filters. Leave it out to begin at the first page."

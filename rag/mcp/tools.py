@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from rag.client.events import AnswerEvent, HitsEvent, TokenEvent
 from rag.mcp import results
-from rag.mcp.names import DocumentName, document_of, place_in, search_cursor
+from rag.mcp.names import DocumentName, Shown, document_of, search_cursor, shown_before
 from rag.mcp.rest import Json, RefusedError, Rest
 from rag.mcp.tool_arguments import (
     Arguments,
@@ -62,18 +62,36 @@ class Tool(Generic[A]):
 
 
 async def search(rest: Rest, asked: SearchArguments, _progress: Progress) -> results.SearchResult:
-    """Finds passages. A further page is the end of a longer search for the same question."""
+    """Finds passages."""
     body = asked.body(rest.collection)
     collection, question = body["collection"], json.dumps([body["query"], body["filters"]])
-    start = place_in(collection, asked.cursor, question) if asked.cursor is not None else 0
-    end = min(start + asked.top_k, MAX_PASSAGES)
-    response = await rest.post("/v1/search", body | {"top_k": end})
-    is_full = start < len(response["hits"]) == end < MAX_PASSAGES
+    if asked.cursor is None:
+        response = await rest.post("/v1/search", body)
+        hits = response["hits"]
+        shown = Shown(len(hits), 0) if len(hits) == asked.top_k else None
+    else:
+        before = shown_before(collection, asked.cursor, question)
+        response = await rest.post("/v1/search", body | {"top_k": MAX_PASSAGES})
+        left = await _not_first(rest, body, response["hits"], before.first)
+        hits = left[before.further : before.further + asked.top_k]
+        after = before.further + len(hits)
+        shown = Shown(before.first, after) if after < len(left) else None
     return results.SearchResult(
-        results=results.found(response["hits"][start:], collection, rest.public_url),
-        next_cursor=search_cursor(collection, end, question) if is_full else None,
+        results=results.found(hits, collection, rest.public_url),
+        next_cursor=search_cursor(collection, shown, question) if shown else None,
         degraded=response["degraded"],
     )
+
+
+async def _not_first(rest: Rest, body: Json, hits: list[Json], first: int) -> list[Json]:
+    """Returns those of the longest search's hits that were not on the first page.
+
+    A search for more passages may order them otherwise: the first page, of `first` passages, need
+    not be its beginning.
+    """
+    shown = await rest.post("/v1/search", body | {"top_k": first})
+    ids = {hit["chunk_id"] for hit in shown["hits"]}
+    return [hit for hit in hits if hit["chunk_id"] not in ids][: MAX_PASSAGES - first]
 
 
 async def fetch(rest: Rest, asked: FetchArguments, _progress: Progress) -> results.FetchResult:

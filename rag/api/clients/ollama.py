@@ -80,13 +80,13 @@ class OllamaChatRequest(Conversation):
     options: OllamaOptions | None = None
     plumbline: Retrieval = Field(Retrieval(), description="Which passages answer.")
     format: Any = Field(None, json_schema_extra={"enum": [None, ""]})
-    tools: Any = Field(None, json_schema_extra={"enum": [None, []]})
+    tools: list[Any] | None = Field(None, description="None is called.")
 
-    @field_validator("format", "tools")
+    @field_validator("format")
     @classmethod
     def _is_empty(cls, value: Any) -> Any:
-        if value not in (None, "", []):
-            raise ValueError("answers are text, from the documents alone; leave it out")
+        if value not in (None, ""):
+            raise ValueError("answers are text; leave it out")
         return value
 
 

@@ -108,7 +108,8 @@ async def test_filters_and_top_k_are_those_of_the_api(client: Client) -> None:
 
 async def test_a_search_goes_on_page_by_page(client: Client) -> None:
     asked: Json = {"query": "Which note is this?", "collection": "notes"}
-    pages, cursor = [], None
+    pages: list[list[str]] = []
+    cursor = None
     while not pages or cursor:
         page = await called(client, "search", **asked, top_k=20, **given(cursor=cursor))
         pages.append([each["id"] for each in page["results"]])
