@@ -100,9 +100,9 @@ class PlumblineQueryEngine(BaseQueryEngine):
     response = engine.query("When does the office open?")
     ```
 
-    With `streaming`, the text comes as it is written, and the response is a `StreamingResponse`, or an `AsyncStreamingResponse` with an
-    `async_client`: the question is asked when its text is read. Its source nodes and metadata are
-    complete at the end of the text.
+    With `streaming`, the text comes as it is written, and the response is a `StreamingResponse`, or
+    an `AsyncStreamingResponse` with an `async_client`: the question is asked when the text is read.
+    Its source nodes and metadata are complete at the end of the text.
 
     Errors are those of the client. The clients stay open, and are closed by who made them.
     """
