@@ -313,3 +313,10 @@ def test_the_keyboard_suffices(filled: Server, browser: Browser) -> None:
         opened.page.keyboard.press("Escape")
         expect(opened.page.get_by_role("dialog")).to_have_count(0)
         expect(marker).to_be_focused()
+
+
+def test_the_usage_says_where_nothing_is_recorded(server: Server, browser: Browser) -> None:
+    with tab(browser, server.url) as opened:
+        opened.go("admin/usage")
+        expect(opened.page.get_by_text("Nothing is recorded")).to_contain_text("gateway.enabled")
+        expect(opened.page.get_by_text("There is nothing yet.")).to_have_count(0)

@@ -40,15 +40,20 @@ export function UsagePart() {
           <input type="date" value={since} onChange={(event) => setSince(event.currentTarget.value)} />
         </label>
       </div>
-      {me.value?.authenticated === false && <p class="notice">{words.off}</p>}
+      {isOff() && <p class="notice">{words.off}</p>}
       <Loading of={report}>{(data) => <Report report={data} by={by} />}</Loading>
     </>
   );
 }
 
+/** True if the gateway is switched off: then the service has no ledger. */
+function isOff(): boolean {
+  return me.value?.authenticated === false;
+}
+
 function Report({ report, by }: { report: UsageReport; by: Group }) {
   const words = t.value.usage;
-  if (report.groups.length === 0) return <Nothing />;
+  if (report.groups.length === 0) return isOff() ? null : <Nothing />;
   const groups =
     by === "day"
       ? [...report.groups].sort((a, b) => (a.day ?? "").localeCompare(b.day ?? ""))

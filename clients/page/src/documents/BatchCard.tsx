@@ -15,7 +15,7 @@ export function BatchCard({ batch }: { batch: Batch }) {
   const label = job ? words.job(number(ended), number(total)) : words.uploading(percent(batch.sent));
   return (
     <li class="batch">
-      <div class="row">
+      <div class="row wrap">
         <strong>{label}</strong>
         <span class="faint">→ {plain(batch.collection)}</span>
         <span class="grow" />
