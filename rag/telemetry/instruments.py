@@ -141,6 +141,11 @@ usage_rows = Counter(
 outliers = Counter(
     "plumbline_usage_outliers", "Requests that cost many times their tenant's median.", ["tenant"]
 )
+webhook_messages = Counter(
+    "plumbline_webhook_messages",
+    "Attempts to send messages to webhooks: delivered, retried, given up, or dropped unsent.",
+    ["outcome"],
+)
 audit_rows = Counter(
     "plumbline_audit_rows", "Rows of the audit log: written, or lost on the way.", ["outcome"]
 )

@@ -83,6 +83,7 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     ),
     (instruments.usage_rows, (("written",), ("lost",), ("interrupted",))),
     (instruments.audit_rows, (("written",), ("lost",))),
+    (instruments.webhook_messages, (("delivered",), ("retried",), ("given up",), ("dropped",))),
 )
 for (
     _counter,
@@ -372,3 +373,8 @@ def _backlog(found: Backlog | None) -> CollectorRegistry:
         )
         given.set(found.oldest_to_score_seconds)
     return registry
+
+
+def webhook_message(outcome: Literal["delivered", "retried", "given up", "dropped"]) -> None:
+    """Counts an attempt to send a message to a webhook, or a message that nobody is left to get."""
+    instruments.webhook_messages.labels(outcome).inc()
