@@ -65,6 +65,28 @@ def _secure_url(value: str) -> str:
     return value
 
 
+def _every_address(value: Any) -> tuple[str, ...]:
+    """Returns all URLs of a list, or of a text with commas.
+
+    Raises:
+        ValueError: The value is not valid; the message does not repeat it.
+    """
+    urls = _addresses(value)
+    return (urls,) if isinstance(urls, str) else urls
+
+
+def _base_url(url: str) -> str:
+    try:
+        fits = urlsplit(url).hostname is not None and urlsplit(url).port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError("It has the form http://HOST:PORT/v1")
+    return url
+
+
 Addresses = Annotated[str | tuple[str, ...], BeforeValidator(_addresses)]
 Ports = Annotated[int | tuple[int, ...], BeforeValidator(_ports)]
 SecureUrl = Annotated[str, AfterValidator(_secure_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+BaseUrls = Annotated[tuple[BaseUrl, ...], BeforeValidator(_every_address)]

@@ -83,6 +83,8 @@ SECRETS = {
 _PROBLEM_CHARS = 500
 _PLAIN = re.compile(r"([a-z]+://)?[\w.-]*(:\d+)?(/[\w./-]*)?")
 """Pattern of addresses that cannot contain a secret."""
+_ADDRESS = re.compile(r"(url|\.replicas)(\.\d+)?$")
+"""End of the names of settings that are addresses."""
 NOT_SETTINGS = {"RAG_API_KEY", "RAG_CONFIG", "RAG_URL"}
 """Environment variables with the prefix that are not settings; other code reads them."""
 
@@ -226,7 +228,7 @@ def _masked(name: str, value: Any) -> Any:
             return [_masked(name, part) for part in value]
         case SecretStr() if name.endswith("url") and not name.startswith(".webhooks."):
             return masked(value.get_secret_value())
-        case str() if name.endswith("url"):
+        case str() if name.endswith(("url", ".replicas")):
             return masked(value)
     return value
 
@@ -278,11 +280,10 @@ def _problems(error: ValidationError) -> Iterator[str]:
             got = f" (got {shortened(repr(part['kind']))})" if has_kind else ""
             yield f"The setting '{name}.kind' does not fit: {problem['msg']}{got}."
         else:
-            # The input of a missing setting is the whole part, secrets too.
             hidden = (
-                problem["type"] == "missing"
+                isinstance(problem["input"], dict)  # the whole part, secrets too
                 or _is_secret(name)
-                or (name.endswith("url") and not _PLAIN.fullmatch(str(problem["input"])))
+                or (_ADDRESS.search(name) and not _PLAIN.fullmatch(str(problem["input"])))
             )
             got = "" if hidden else f" (got {shortened(repr(problem['input']))})"
             says = shortened(problem["msg"], _PROBLEM_CHARS)
