@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 LAST_PORT = 65535
 
@@ -65,16 +65,6 @@ def _secure_url(value: str) -> str:
     return value
 
 
-def _every_address(value: Any) -> tuple[str, ...]:
-    """Returns all URLs of a list, or of a text with commas.
-
-    Raises:
-        ValueError: The value is not valid; the message does not repeat it.
-    """
-    urls = _addresses(value)
-    return (urls,) if isinstance(urls, str) else urls
-
-
 def _base_url(url: str) -> str:
     try:
         fits = urlsplit(url).hostname is not None and urlsplit(url).port != 0
@@ -88,5 +78,4 @@ def _base_url(url: str) -> str:
 Addresses = Annotated[str | tuple[str, ...], BeforeValidator(_addresses)]
 Ports = Annotated[int | tuple[int, ...], BeforeValidator(_ports)]
 SecureUrl = Annotated[str, AfterValidator(_secure_url)]
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
-BaseUrls = Annotated[tuple[BaseUrl, ...], BeforeValidator(_every_address)]
+BaseUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+"), AfterValidator(_base_url)]

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from rag.settings.addresses import BaseUrl, BaseUrls
+from rag.settings.addresses import BaseUrl
 from rag.settings.base import Part, by_kind
 from rag.types import ClaimPolicy
 
@@ -67,11 +67,9 @@ class OpenAIModelSettings(_ModelSettings):
     """A model on a server that speaks OpenAI's chat completions."""
 
     kind: Literal["openai"]
-    base_url: BaseUrl | None = Field(
-        None, pattern=r"^https?://[^\s/]+", description="Up to and with its /v1."
-    )
-    replicas: BaseUrls = Field(
-        (), validate_default=False, description="The same of several servers, in place of base_url."
+    base_url: BaseUrl | None = Field(None, description="Up to and with its /v1.")
+    replicas: tuple[BaseUrl, ...] = Field(
+        (), description="The same of several servers, in place of base_url."
     )
     affinity: Literal["prefix", "session", "none"] = Field(
         "prefix", description="What requests have in common that go to the same replica."
@@ -94,9 +92,10 @@ class OpenAIModelSettings(_ModelSettings):
     def _has_servers(self) -> Self:
         if (self.base_url is None) == (not self.replicas):
             raise ValueError("it needs either base_url, or replicas with the addresses of several")
-        only = {"affinity", "hedge", "first_token_seconds"} & self.model_fields_set
-        if only and not self.replicas:
-            raise ValueError(f"{', '.join(sorted(only))} go with replicas")
+        if len(set(self.replicas)) < len(self.replicas):
+            raise ValueError("an address of replicas is listed twice")
+        if not self.replicas and (self.hedge or self.affinity != "prefix"):
+            raise ValueError("affinity and hedge go with replicas")
         return self
 
 

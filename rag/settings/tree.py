@@ -281,7 +281,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
             yield f"The setting '{name}.kind' does not fit: {problem['msg']}{got}."
         else:
             hidden = (
-                isinstance(problem["input"], dict)  # the whole part, secrets too
+                problem["type"] == "missing"  # the input is the whole part
+                or (isinstance(problem["input"], dict) and _has_secrets(name))
                 or _is_secret(name)
                 or (_ADDRESS.search(name) and not _PLAIN.fullmatch(str(problem["input"])))
             )
@@ -325,6 +326,12 @@ def _dotted(place: Sequence[str | int]) -> str:
 def _is_kind(model: type[BaseModel], name: str | int) -> bool:
     kind = model.model_fields.get("kind")
     return kind is not None and name in get_args(kind.annotation)
+
+
+def _has_secrets(part: str) -> bool:
+    """Returns True if a part of the settings has a secret among its values."""
+    part = re.sub(r"^fallbacks\.\d+", "generator", part)
+    return any(name.startswith(f"{part}.") for name in SECRETS)
 
 
 def _is_secret(name: str) -> bool:
