@@ -54,6 +54,7 @@ LONG = (
     "power",
     "qdrant",
     "ranks",
+    "replicas",
     "scale",
     "tables",
     "tracing",

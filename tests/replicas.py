@@ -41,20 +41,21 @@ async def replicated(
     first_token_seconds: float = PATIENCE,
     api_key: str | None = None,
     checked: bool = True,
+    model: str = "tiny",
     **pool: Any,
 ) -> AsyncIterator[tuple[ReplicatedModel, Pool]]:
     """Opens a model over servers, and its pool; without `checked` nobody looks after them."""
     async with contextlib.AsyncExitStack() as stack:
         models = []
         for url in urls:
-            model = OpenAIModel(
-                base_url=url, api_key=api_key, model="tiny", context_tokens=4000, seconds=PATIENCE
+            openai = OpenAIModel(
+                base_url=url, api_key=api_key, model=model, context_tokens=4000, seconds=PATIENCE
             )
-            stack.push_async_callback(model.close)
-            models.append(CountedModel(model))
+            stack.push_async_callback(openai.close)
+            models.append(CountedModel(openai))
         replicas = Pool(urls, **pool)
         if checked:
-            checks = Checks(urls, replicas, model="tiny", api_key=api_key)
+            checks = Checks(urls, replicas, model=model, api_key=api_key)
             await stack.enter_async_context(checks.running())
         made = ReplicatedModel(
             models,

@@ -35,8 +35,8 @@ def test_no_load_exceeds_the_bound_and_one_request(
         balancer.add(replica, tokens)
         open_.append((replica, tokens))
         if ends:
-            replica, tokens = open_.pop(0)
-            balancer.add(replica, -tokens)
+            ended, its_tokens = open_.pop(0)
+            balancer.add(ended, -its_tokens)
 
 
 def test_a_key_keeps_its_replica_while_there_is_room_and_then_has_a_second() -> None:
