@@ -143,6 +143,7 @@ class ReplicatedModel:
             try:
                 return await self._first_of(run, attempt)
             except UpstreamError:
+                await run.close()
                 retry = self._send(run, "retry") if len(run.attempts) < TRIES else None
                 if retry is None:
                     raise
