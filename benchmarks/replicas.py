@@ -46,7 +46,7 @@ ANSWER_SECONDS = 2.0
 KEYS = 20_000
 FAST, SLOW = 0.2, 2.0
 """Seconds to the first token of servers that sleep."""
-CLIENTS, REQUESTS, ROUNDS = 16, 1000, 2
+CLIENTS, REQUESTS, ROUNDS = 8, 1500, 2
 TOPICS, ASKED = 12, 6
 """Sets of passages, and questions over each."""
 AT_ONCE = 4

@@ -65,11 +65,11 @@ def model_server(script: Script, *, at: int = 0) -> Iterator[ModelServer]:
                 server.hung_up.set()
 
         def do_GET(self) -> None:
-            self.close_connection = True
             page = server.pages.get(self.path)
             body = (page or "").encode()
             self.send_response(404 if page is None else 200)
             self.send_header("Content-Length", str(len(body)))
+            self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(body)
 

@@ -64,15 +64,26 @@ class Attempt:
         self._asked = asked
         self._usage: Usage | None = None
         self._is_closed = False
+        self._is_slow = False
         self._began = time.monotonic()
         self._pieces = model.stream(asked.messages, sampling=asked.sampling)
         pool.begin(choice.replica, asked.tokens)
+        late = pool.slow_after(choice.replica)
+        self._timer = (
+            None if late is None else asyncio.get_running_loop().call_later(late, self.slow)
+        )
         self.first = asyncio.create_task(self._first(seconds))
         """Returns the first piece.
 
         Raises:
             InputError, BusyError, UpstreamError: The model raised it, or was late.
         """
+
+    def slow(self) -> None:
+        """Records that the replica is slow, once."""
+        if not self._is_slow:
+            self._is_slow = True
+            self._pool.slow(self.choice.replica)
 
     async def rest(self) -> AsyncGenerator[Piece, None]:
         """Yields the pieces after the first; raises what the model raises."""
@@ -115,7 +126,8 @@ class Attempt:
                 async with asyncio.timeout(seconds):
                     piece = await anext(self._pieces)
                 self._usage = piece.usage
-                self._pool.first_token(self.choice.replica, time.monotonic() - self._began)
+                spent = time.monotonic() - self._began
+                self._pool.first_token(self.choice.replica, spent, slow=self._is_slow)
                 return piece
             who = self._pool.called(self.choice.replica)
             raise UpstreamError(
@@ -127,6 +139,9 @@ class Attempt:
         except RagError as error:
             self._record(error)
             raise
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
 
     def _record(self, error: RagError) -> None:
         """Counts a failure, unless the replica is busy or the request itself is at fault."""

@@ -58,6 +58,8 @@ async def faster(first: Attempt, another: Callable[[], Attempt | None], after: f
             loser = second if winner is first else first
             if loser.outcome == "left":
                 loser.outcome = "lost"
+            if loser is first:  # though it was sent before
+                loser.slow()
             return winner
         if not running:
             await second.first

@@ -15,10 +15,11 @@ MAX_PAUSE_SECONDS = 300.0
 MAX_SHARE = 0.5
 """Share of the replicas that may be ejected: if more are bad, the fault is likely elsewhere."""
 SLOW_RATIO, SLOW_SECONDS = 3.0, 0.1
-"""A replica is slow if its first tokens take this many times as long as the others' median, and
-this much longer."""
+"""A first token is slow if it takes this many times the others' median, and this much longer."""
+SLOW_TOKENS = 3
+"""Slow first tokens in a row after which a replica is ejected."""
 SAMPLES = 5
-"""First tokens after which a replica's time says something."""
+"""First tokens of a replica after which its time says something of what is usual."""
 _WEIGHT = 0.2
 """Weight of the last first token in the moving average."""
 
@@ -26,12 +27,18 @@ _WEIGHT = 0.2
 @dataclass(slots=True)
 class _Record:
     failures: int = 0
+    slow: int = 0
     seconds: float = 0.0
     samples: int = 0
     ejections: int = 0
     is_out: bool = False
     until: float = 0.0
     on_trial: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """False for requests that were sent before an ejection and end after it."""
+        return not self.is_out or self.on_trial
 
 
 class Outliers:
@@ -69,26 +76,47 @@ class Outliers:
         """Records that a request ended without a verdict: its caller left, say."""
         self._records[replica].on_trial = False
 
-    def first_token(self, replica: int, seconds: float) -> None:
-        """Records the seconds from a request to the first token."""
+    def slow_after(self, replica: int) -> float | None:
+        """Returns the seconds after which a first token is slow; None if too little is known."""
+        own = self._records[replica]
+        others = [
+            each.seconds
+            for each in self._records
+            if each is not own and not each.is_out and each.samples >= SAMPLES
+        ]
+        if not others:
+            return None
+        usual = median(others)
+        return max(SLOW_RATIO * usual, usual + SLOW_SECONDS)
+
+    def slow(self, replica: int) -> None:
+        """Records a first token that is slow, before it comes, or lost to a hedged request."""
         record = self._records[replica]
-        if record.is_out and not record.on_trial:
-            return  # it was sent before the ejection
-        if record.on_trial:
-            record.samples = 0
+        if record.counts:
+            record.slow += 1
+            if record.slow >= SLOW_TOKENS or record.on_trial:
+                self._eject(record)
+
+    def first_token(self, replica: int, seconds: float, *, slow: bool = False) -> None:
+        """Records a first token, its time, and whether it was recorded as slow before."""
+        record = self._records[replica]
+        if not record.counts:
+            return
+        if not slow:
+            record.slow = 0
         record.samples += 1
         weight = _WEIGHT if record.samples > 1 else 1.0
         record.seconds += weight * (seconds - record.seconds)
-        if self._is_slow(record, of=1 if record.on_trial else SAMPLES):
-            self._eject(record)
 
     def succeeded(self, replica: int) -> None:
         """Records the end of an answer."""
         record = self._records[replica]
-        if record.is_out and not record.on_trial:
+        if not record.counts:
             return
-        record.failures, record.is_out, record.on_trial = 0, False, False
-        if record.samples >= SAMPLES:
+        record.failures = 0
+        if record.is_out:
+            record.is_out, record.on_trial, record.samples = False, False, 0
+        elif record.samples >= SAMPLES:
             record.ejections = 0
 
     def failed(self, replica: int, *, hung: bool = False) -> None:
@@ -100,7 +128,7 @@ class Outliers:
                 so it is ejected at once.
         """
         record = self._records[replica]
-        if record.is_out and not record.on_trial:
+        if not record.counts:
             return
         record.failures += 1
         if hung or record.failures >= FAILURES or record.on_trial:
@@ -110,22 +138,11 @@ class Outliers:
         """Ends the ejection of a replica that was away and is back: it may have been restarted."""
         self._records[replica] = _Record()
 
-    def _is_slow(self, record: _Record, *, of: int) -> bool:
-        others = [
-            each.seconds
-            for each in self._records
-            if each is not record and not each.is_out and each.samples >= SAMPLES
-        ]
-        if record.samples < of or not others:
-            return False
-        usual = median(others)
-        return record.seconds > max(SLOW_RATIO * usual, usual + SLOW_SECONDS)
-
     def _eject(self, record: _Record) -> None:
         out = sum(each.is_out for each in self._records)
         if not record.is_out and out >= self._most:
             return
-        record.is_out, record.on_trial = True, False
+        record.is_out, record.on_trial, record.slow = True, False, 0
         pause = PAUSE_SECONDS * 2.0 ** min(record.ejections, 10)
         record.until = self._clock() + min(pause, MAX_PAUSE_SECONDS)
         record.ejections += 1

@@ -90,10 +90,18 @@ class Pool:
         self._balancer.add(replica, -tokens)
         metrics.replica_load(self.names[replica], requests=-1, tokens=-tokens)
 
-    def first_token(self, replica: int, seconds: float) -> None:
-        """Records that an answer began, `seconds` after the request."""
-        self._outliers.first_token(replica, seconds)
+    def slow_after(self, replica: int) -> float | None:
+        """Returns the seconds after which a first token is slow; None if too little is known."""
+        return self._outliers.slow_after(replica)
+
+    def slow(self, replica: int) -> None:
+        """Records a first token that is slow, before it comes, or lost to a hedged request."""
+        self._outliers.slow(replica)
         self._update(replica)
+
+    def first_token(self, replica: int, seconds: float, *, slow: bool = False) -> None:
+        """Records a first token, its time, and whether it was recorded as slow before."""
+        self._outliers.first_token(replica, seconds, slow=slow)
 
     def succeeded(self, replica: int) -> None:
         """Records the end of an answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -15,6 +15,7 @@ from tests.model_server import model_server, says
 
 pytestmark = pytest.mark.anyio
 
+Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 LISTED = '{"data": [{"id": "other"}, {"id": "tiny"}]}'
 OLLAMA = '{"data": [{"id": "tiny:latest"}]}'
 
@@ -44,9 +45,9 @@ async def test_a_replica_is_ready_if_it_lists_the_model_or_has_no_list(
 async def test_a_server_that_fails_is_away_and_one_that_knows_no_checks_is_not(
     status: int, is_in: bool
 ) -> None:
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(f"HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n".encode())
-        writer.close()
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
 
     async with listening(answer) as url:
         assert await checked(url) is is_in
@@ -55,7 +56,7 @@ async def test_a_server_that_fails_is_away_and_one_that_knows_no_checks_is_not(
 async def test_one_that_hangs_or_drips_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "PATIENCE_SECONDS", 0.1)
 
-    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             while not writer.is_closing():
@@ -78,9 +79,15 @@ async def checked(url: str) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def listening(answer: object) -> AsyncIterator[str]:
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)  # type: ignore[arg-type]
-    try:
+async def listening(answer: Answer) -> AsyncIterator[str]:
+    """Answers each connection in this way, and closes it."""
+    answering: set[asyncio.Task[None] | None] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(asyncio.current_task())
+        with contextlib.closing(writer):
+            await answer(writer)
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.close()
+    await asyncio.gather(*filter(None, answering), return_exceptions=True)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pytest
+
 from generation.replicas.outliers import (
     FAILURES,
     MAX_PAUSE_SECONDS,
     PAUSE_SECONDS,
     SAMPLES,
+    SLOW_TOKENS,
     Outliers,
 )
 from tests.replicas import Clock
@@ -95,19 +98,28 @@ def test_a_trial_that_its_caller_left_lets_another_try() -> None:
 def test_a_slow_one_is_ejected_until_it_is_as_fast_as_the_others() -> None:
     clock = Clock()
     outliers = Outliers(4, clock)
-    usual(outliers, 1, 2, 3)
-    usual(outliers, 0, seconds=0.25)
-    assert outliers.allows(0)  # slower, but not three times
-    usual(outliers, 0, 0, seconds=1.0)
+    assert outliers.slow_after(0) is None
+    usual(outliers, 1, 2, 3, seconds=0.2)
+    assert outliers.slow_after(0) == pytest.approx(0.6)
+    for _ in range(SLOW_TOKENS - 1):
+        outliers.slow(0)
+    outliers.first_token(0, 0.2)
+    for _ in range(SLOW_TOKENS - 1):
+        outliers.slow(0)
+        outliers.first_token(0, 1.0, slow=True)
+        outliers.succeeded(0)
+    assert outliers.allows(0)
+    outliers.slow(0)
     assert not outliers.allows(0)
     clock.now = PAUSE_SECONDS
     outliers.begun(0)
-    outliers.first_token(0, 1.0)
+    outliers.slow(0)
+    outliers.first_token(0, 1.0, slow=True)
     outliers.succeeded(0)
     assert not outliers.allows(0)
     clock.now += 2 * PAUSE_SECONDS
     outliers.begun(0)
-    outliers.first_token(0, 0.1)
+    outliers.first_token(0, 0.2)
     outliers.succeeded(0)
     assert outliers.allows(0)
 
@@ -115,8 +127,15 @@ def test_a_slow_one_is_ejected_until_it_is_as_fast_as_the_others() -> None:
 def test_milliseconds_make_none_slow() -> None:
     outliers = Outliers(3, Clock())
     usual(outliers, 1, 2, seconds=0.001)
-    usual(outliers, 0, seconds=0.05)
-    assert outliers.allows(0)
+    assert outliers.slow_after(0) == pytest.approx(0.101)
+
+
+def test_what_an_ejected_one_takes_is_not_usual() -> None:
+    outliers = Outliers(3, Clock())
+    usual(outliers, 1, seconds=0.2)
+    usual(outliers, 2, seconds=9)
+    outliers.failed(2, hung=True)
+    assert outliers.slow_after(0) == pytest.approx(0.6)
 
 
 def test_no_more_than_half_are_ejected() -> None:
