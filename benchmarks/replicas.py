@@ -78,6 +78,7 @@ def _decide(report: Report) -> None:
         choice = pool.choose(prefix_key(prompt), tokens)
         assert choice is not None
         pool.begin(choice.replica, tokens)
+        pool.slow_after(choice.replica)
         if len(under_way) >= RATE * ANSWER_SECONDS:
             replica, its_tokens = under_way.popleft()
             pool.first_token(replica, 0.1)

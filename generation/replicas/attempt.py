@@ -69,9 +69,10 @@ class Attempt:
         self._pieces = model.stream(asked.messages, sampling=asked.sampling)
         pool.begin(choice.replica, asked.tokens)
         late = pool.slow_after(choice.replica)
-        self._timer = (
-            None if late is None else asyncio.get_running_loop().call_later(late, self.slow)
-        )
+        self._timers = contextlib.ExitStack()
+        if (late := pool.slow_after(choice.replica)) is not None:
+            timer = asyncio.get_running_loop().call_later(late, self.slow)
+            self._timers.callback(timer.cancel)
         self.first = asyncio.create_task(self._first(seconds))
         """Returns the first piece.
 
@@ -109,6 +110,7 @@ class Attempt:
         if self._is_closed:
             return
         self._is_closed = True
+        self._timers.close()
         replica = self.choice.replica
         try:
             self.first.cancel()
@@ -140,8 +142,7 @@ class Attempt:
             self._record(error)
             raise
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._timers.close()
 
     def _record(self, error: RagError) -> None:
         """Counts a failure, unless the replica is busy or the request itself is at fault."""

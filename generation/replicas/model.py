@@ -183,12 +183,16 @@ class ReplicatedModel:
     def _faults(self, run: _Run, chosen: Attempt) -> Iterator[str]:
         """Yields, for `degraded`, the replicas that failed, and a choice that was none."""
         for attempt in run.attempts:
-            if (fault := _FAULTS.get(attempt.outcome)) is not None:
+            fault = _FAULTS.get(attempt.outcome)
+            if fault is not None and attempt.kind != "hedge":
                 who = self._pool.called(attempt.choice.replica)
                 yield f"generate: {who} of the model {self.name} {fault}, and another was asked"
         if chosen.choice.reason == "least bad":
             who = self._pool.called(chosen.choice.replica)
-            yield f"generate: no other replica of the model {self.name} is in rotation than {who}"
+            yield (
+                f"generate: no replica of the model {self.name} was left in rotation, and {who} was"
+                " asked all the same"
+            )
 
 
 def _sum(before: Usage | None, usage: Usage | None) -> Usage | None:
