@@ -55,6 +55,7 @@ LONG = (
     "qdrant",
     "ranks",
     "replicas",
+    "routing",
     "scale",
     "tables",
     "tracing",

@@ -19,6 +19,7 @@ from rag.build.retrieval import STAGE_SHARE, Searching, build_section_reader, op
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
 from rag.build.telemetry import open_answer_recorder
+from rag.build.waiting import deadlines
 from rag.pipeline.query import QueryPipeline
 from rag.settings.tree import Settings
 
@@ -77,9 +78,9 @@ async def open_service(
             extractive=extractive,
             drafts=drafts,
             claims=settings.citations.claims,
-            at_once=limits.questions,
+            admission=opened.admission,
             ended=observer.ended,
-            seconds=limits.query_seconds,
+            seconds=deadlines(settings),
             rrf_k=settings.retrieval.rrf_k,
         )
         parts = attributes_of(opened) | {"observer": observer, "query": pipeline}

@@ -112,6 +112,17 @@ class Claim(Response):
     end: int | None
 
 
+class Route(Response):
+    """The route by which an answer's generator was chosen, and why.
+
+    `escalated_from` names the route that wrote the beginning, before a sentence of it was refused.
+    """
+
+    name: str
+    reasons: list[str]
+    escalated_from: str | None
+
+
 class Answer(SearchResult):
     """An answer; its text is empty if `abstained`, and `reason` then says why.
 
@@ -131,6 +142,7 @@ class Answer(SearchResult):
     reason: Reason | None
     missing: list[str]
     confidence: float
+    route: Route | None = None
     usage: Usage
     finish_reason: FinishReason | None
 
