@@ -555,6 +555,21 @@ def test_a_model_is_on_one_server_or_on_replicas(servers: dict[str, Any], says: 
     assert "hunter2" not in message
 
 
+def test_a_part_that_does_not_fit_is_told_without_its_key() -> None:
+    model = {"kind": "openai", "model": "m", "api_key": "sk-hunter2", "gpu_hour_price": 1}
+    on_server = {**model, "base_url": "http://user:hunter2@a/v1"}
+    priced = {**on_server, "tokens_per_second": 9}
+    for faulty in (
+        {"generator": on_server},
+        {"fallbacks": [on_server]},
+        {"online": {"judge": on_server}},
+        {"routes": [{"name": "small", "generator": priced}]},
+        {"routes": [{"name": "small", "languages": ["de"], "generator": {**priced, "api_key": 2}}]},
+    ):
+        assert "hunter2" not in refused(**faulty)
+    assert "hunter2" not in refused(fallbacks=[{**model, "base_url": "http://user:hunter2@a:0/"}])
+
+
 def test_replicas_are_a_list_also_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     urls = ["http://a/v1", "http://b/v1"]
     monkeypatch.setenv("RAG_GENERATOR__KIND", "openai")
