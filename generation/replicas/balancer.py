@@ -10,6 +10,9 @@ from generation.replicas.ring import Ring
 
 SPREAD = 1.25
 """Load of a replica at which it gets no more by its keys, in the mean of all replicas."""
+LIGHT_TOKENS = 4096
+"""Load below which a replica is asked for its keys whatever the others' load: an engine reads about
+so many tokens of prompts in one step, so a cached prefix is worth more than an idle replica."""
 Reason = Literal["affinity", "overflow", "least loaded", "least bad"]
 
 
@@ -30,10 +33,10 @@ class Balancer:
     """Loads of the replicas, in tokens, and which of them are in rotation.
 
     A key goes to the first replica after it on the ring whose load is below `SPREAD` times the mean
-    load, the request included: consistent hashing with bounded loads (Mirrokni, Thorup,
-    Zadimoghaddam, SODA 2018). Their balls are all of one size and their bound is rounded up. Here a
-    request counts its tokens, and fits if the replica is below the bound without it. A load is
-    therefore at most the bound and one request.
+    load, the request included, or below `LIGHT_TOKENS`: consistent hashing with bounded loads
+    (Mirrokni, Thorup, Zadimoghaddam, SODA 2018). Their balls are all of one size and their bound is
+    rounded up. Here a request counts its tokens, and fits if the replica is below the bound without
+    it. A load is therefore at most the bound and one request.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -79,7 +82,7 @@ class Balancer:
             tried: replicas that are not to be chosen.
         """
         if key is not None and self._count:
-            bound = SPREAD * (self._total + tokens) / self._count
+            bound = max(LIGHT_TOKENS, SPREAD * (self._total + tokens) / self._count)
             reason: Reason = "affinity"
             for node in self._ring.walk(key):
                 if self._is_in[node] and node not in tried and self._loads[node] < bound:
