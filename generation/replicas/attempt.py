@@ -13,7 +13,7 @@ from generation.replicas.balancer import Choice
 from generation.replicas.pool import Pool
 from rag.errors import BusyError, RagError, UpstreamError
 from rag.protocols import ChatModel
-from rag.telemetry import metrics
+from rag.telemetry import replica_metrics
 from rag.types import Message, Piece, Sampling, Usage
 
 LATE = "late"
@@ -120,7 +120,7 @@ class Attempt:
             self._pool.end(replica, self._asked.tokens)
             if self.outcome in _NO_VERDICT:
                 self._pool.left(replica)
-            metrics.replica_request(self._pool.names[replica], self.kind, self.outcome)
+            replica_metrics.request(self._pool.names[replica], self.kind, self.outcome)
 
     async def _first(self, seconds: float) -> Piece:
         try:

@@ -11,7 +11,7 @@ from generation.replicas.balancer import Balancer, Choice
 from generation.replicas.engine_metrics import EngineState
 from generation.replicas.outliers import Outliers
 from rag.privacy.redaction import masked
-from rag.telemetry import metrics
+from rag.telemetry import replica_metrics
 
 TYPICAL_TOKENS = 1000.0
 """Tokens of a request that waits in an engine's queue, until one of ours was sent."""
@@ -40,7 +40,7 @@ class Pool:
         self._tokens = 0.0
         self._requests = 0
         for name in self.names:
-            metrics.replica_state(name, ready=True, ejected=False)
+            replica_metrics.state(name, ready=True, ejected=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -83,12 +83,12 @@ class Pool:
         self._requests += 1
         self._balancer.add(replica, tokens)
         self._outliers.begun(replica)
-        metrics.replica_load(self.names[replica], requests=1, tokens=tokens)
+        replica_metrics.load(self.names[replica], requests=1, tokens=tokens)
 
     def end(self, replica: int, tokens: float) -> None:
         """Records that a request has ended, in whichever way."""
         self._balancer.add(replica, -tokens)
-        metrics.replica_load(self.names[replica], requests=-1, tokens=-tokens)
+        replica_metrics.load(self.names[replica], requests=-1, tokens=-tokens)
 
     def slow_after(self, replica: int) -> float | None:
         """Returns the seconds after which a first token is slow; None if too little is known."""
@@ -134,7 +134,7 @@ class Pool:
         self._balancer.add(replica, waiting - self._waiting[replica])
         self._waiting[replica] = waiting
         if state:
-            metrics.replica_engine(
+            replica_metrics.engine(
                 self.names[replica],
                 waiting=state.waiting,
                 kv_cache_usage=state.kv_cache_usage,
@@ -152,7 +152,7 @@ class Pool:
             _log.warning("The replica %s is %s.", self.names[replica], verdict)
         self._balancer.put(replica, is_in=self.is_in(replica))
         ready = self._readiness[replica] == "ready"
-        metrics.replica_state(self.names[replica], ready=ready, ejected=is_ejected)
+        replica_metrics.state(self.names[replica], ready=ready, ejected=is_ejected)
 
     def _badness(self, replica: int) -> tuple[bool, float, float]:
         away = self._readiness[replica] != "ready"
