@@ -121,7 +121,9 @@ def _engine(
 ) -> Engine:
     from generation.fallback import Engine
 
-    return Engine(name=_engine_name(settings), generator=generator, answers=_probe(settings, stack))
+    return Engine(
+        name=_engine_name(settings), generator=generator, answers=probe_of(settings, stack)
+    )
 
 
 def _falling_back(
@@ -134,7 +136,7 @@ def _falling_back(
     return made
 
 
-def _probe(
+def probe_of(
     settings: GeneratorSettings, stack: contextlib.AsyncExitStack
 ) -> Callable[[], Awaitable[bool]] | None:
     """Returns the check that a generator's server answers, if it has one; closed by the stack."""

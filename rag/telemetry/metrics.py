@@ -280,6 +280,12 @@ def traces(outcome: str, count: int) -> None:
     instruments.traces.labels(outcome).inc(count)
 
 
+def traces_lost() -> float:
+    """Returns how many traces this process has lost."""
+    lost = instruments.traces.labels("lost").collect()
+    return sum(sample.value for metric in lost for sample in metric.samples[:1])
+
+
 def spans(outcome: str, count: int) -> None:
     """Counts processed spans of traces: sent, lost."""
     instruments.spans.labels(outcome).inc(count)
