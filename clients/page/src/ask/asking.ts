@@ -53,6 +53,7 @@ function questionOf(conversation: Conversation, question: string, filters: Filte
     collection: conversation.collection,
     filters,
     session_id: conversation.id,
+    priority: "interactive",
     messages: [...messages, { role: "user", content: question }],
   };
 }
