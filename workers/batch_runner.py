@@ -28,10 +28,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """The response to a line: JSON. It has text of these documents of a collection."""
+    """The response to a line: JSON. It has text of these documents of a collection.
+
+    `code` is that of an error.
+    """
 
     status: int
     body: str
+    code: str = ""
     retry_after: float | None = None
     collection: str = ""
     document_ids: frozenset[str] = frozenset()
@@ -43,8 +47,9 @@ Answering = Callable[[ClaimedLine], Awaitable[Answered]]
 class BatchRunner:
     """One of the processes that answer the lines of all batches.
 
-    A line that is refused by a limit of its caller waits, and so do the others of its batch: that
-    is no attempt. One that the service cannot answer now is tried again, `MAX_ATTEMPTS` times.
+    A line that is refused by a limit of its caller, or because too many questions wait already,
+    waits, and so do the others of its batch: that is no attempt. One that the service cannot answer
+    now is tried again, `MAX_ATTEMPTS` times.
     """
 
     def __init__(
@@ -118,7 +123,7 @@ class BatchRunner:
             return
         answered = await self._answering(line)
         wait = answered.retry_after
-        if answered.status == HTTPStatus.TOO_MANY_REQUESTS and wait is not None:
+        if wait is not None and _is_refused(answered):
             await self._queue.pause(line.batch_id, seconds=wait)
             await self._queue.put_back(line, seconds=wait, counted=False)
             metrics.batch_lines("postponed", 1)
@@ -166,6 +171,11 @@ async def _repeated(work: Callable[[], Awaitable[None]], seconds: float) -> None
 def _report(what: str, error: BaseException) -> None:
     message, bug = for_log(error) if isinstance(error, Exception) else (str(error), None)
     _log.error("%s: %s", what, message, exc_info=bug)
+
+
+def _is_refused(answered: Answered) -> bool:
+    """Returns True if no work was done: a limit of the caller is reached, or others come first."""
+    return answered.status == HTTPStatus.TOO_MANY_REQUESTS or answered.code == BusyError.code
 
 
 def _is_passing(answered: Answered) -> bool:

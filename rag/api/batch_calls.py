@@ -58,6 +58,7 @@ class BatchCalls:
         return Answered(
             status=response.status_code,
             body=response.text,
+            code="" if response.is_success else _code_of(response.json()),
             retry_after=None if wait is None else float(wait),
             collection=collection,
             document_ids=document_ids,
@@ -91,6 +92,12 @@ async def answering_batches(app: ASGIApp, storage: Storage) -> AsyncIterator[Non
     )
     async with runner.started():
         yield
+
+
+def _code_of(problem: dict[str, Any]) -> str:
+    """Returns the code of an error, in its own form or in OpenAI's."""
+    code: str = problem.get("error", problem)["code"]
+    return code
 
 
 def _sources(body: str, response: httpx.Response) -> tuple[str, frozenset[str]]:

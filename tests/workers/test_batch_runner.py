@@ -115,14 +115,16 @@ async def test_a_line_waits_for_a_limit_and_is_tried_again_a_few_times_otherwise
             return Answered(status=429, body='{"a":1}', retry_after=0.001)
         if line.line == 4:  # waiting does not help
             return Answered(status=429, body='{"a":4}')
+        if line.line == 5 and seen[5] <= 2 * MAX_ATTEMPTS:
+            return Answered(status=503, body='{"a":5}', code="busy", retry_after=0.001)
         if line.line == 2 and seen[2] == 1:
             return Answered(status=503, body='{"a":2}', retry_after=0.001)
         return Answered(status=404 if line.line == 3 else 200, body='{"a":3}')
 
     async with runner(catalog, answer).started():
-        done = await ended(catalog, await sent(catalog, 4))
-    assert (done.completed, done.failed) == (2, 2)
-    assert dict(seen) == {1: 2 * MAX_ATTEMPTS + 1, 2: 2, 3: 1, 4: 1}
+        done = await ended(catalog, await sent(catalog, 5))
+    assert (done.completed, done.failed) == (3, 2)
+    assert dict(seen) == {1: 2 * MAX_ATTEMPTS + 1, 2: 2, 3: 1, 4: 1, 5: 2 * MAX_ATTEMPTS + 1}
     failed = [line async for line in catalog.batch_results.lines(CALLER, done.id, "failed")]
     assert [(each.status, each.response) for each in failed] == [(404, '{"a":3}'), (429, '{"a":4}')]
 
