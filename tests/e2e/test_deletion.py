@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 import time
@@ -75,12 +76,26 @@ def asked(http: httpx.Client, collection: str, mark: str) -> str:
     return str(answer["answer_id"])
 
 
+def asked_in_a_batch(http: httpx.Client, collection: str, mark: str) -> str:
+    """Asks a question in a batch; returns the address of its responses."""
+    body = {"query": "When does the office open?", "collection": collection}
+    line = json.dumps({"custom_id": "a", "url": "/v1/query", "body": body})
+    form = {"files": {"file": line}, "data": {"purpose": "batch"}}
+    file = http.post("/v1/files", **form).json()["id"]  # type: ignore[arg-type]
+    sent = {"input_file_id": file, "endpoint": "/v1/query", "completion_window": "24h"}
+    batch = http.post("/v1/batches", json=sent).json()["id"]
+    output = wait_for(lambda: http.get(f"/v1/batches/{batch}").json()["output_file_id"])
+    assert mark in http.get(f"/v1/files/{output}/content").text
+    return f"/v1/files/{output}/content"
+
+
 def test_a_text_that_was_deleted_or_replaced_is_in_no_file(http: httpx.Client, data: Path) -> None:
     deleted, replaced = f"{MARK}one", f"{MARK}two"
     texts = [(mark, TEXT.format(mark=mark)) for mark in (deleted, replaced)]
     for mark, text in texts:
         submit(http, {"id": "d", "text": text, "title": mark}, collection=mark[-3:])
     answers = [asked(http, mark[-3:], mark) for mark, _ in texts]
+    responses = [asked_in_a_batch(http, mark[-3:], mark) for mark, _ in texts]
     for name in ("four.txt", "five.txt"):
         text = TEXT.format(mark=MARK + name)
         finished(http, http.post("/v1/documents", files={"files": (name, text)}))
@@ -98,6 +113,8 @@ def test_a_text_that_was_deleted_or_replaced_is_in_no_file(http: httpx.Client, d
     for answer in answers:  # what is counted of the answers is still there
         feedback = {"answer_id": answer, "rating": "down"}
         assert http.post("/v1/feedback", json=feedback).status_code == 204
+    for address in responses:
+        assert "document_changed" in http.get(address).text
 
 
 def test_a_deleted_collection_is_in_no_file_and_can_be_made_anew(tmp_path: Path) -> None:
@@ -114,6 +131,7 @@ def delete_whole_collection(http: httpx.Client, server: Server, data: Path) -> N
     finished(http, http.post("/v1/documents", files=file, data={"collection": "whole"}))
     job = submit(http, {"id": "f", "text": " \n", "title": mark}, collection="whole")
     answer = asked(http, "whole", mark)
+    responses = asked_in_a_batch(http, "whole", mark)
     folders = {"index", "originals", "spool"}
     wait_for(lambda: {each.split("/")[0] for each in holding(data, mark)} >= folders)
     ran = rag("delete", "--all", "--collection", "whole", "--url", server.url, data=data)
@@ -137,6 +155,7 @@ def delete_whole_collection(http: httpx.Client, server: Server, data: Path) -> N
     ):
         assert gone.status_code == 404, gone.text
     assert kept in http.post("/v1/query", json=question | {"collection": "kept"}).json()["answer"]
+    assert "document_changed" in http.get(responses).text
     submit(http, {"id": "d", "text": "The office opens at ten."}, collection="whole")
     assert "ten" in http.post("/v1/query", json=question).json()["answer"]
 
