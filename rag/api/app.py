@@ -169,7 +169,7 @@ def app_without_lifespan(
 def _all_routers() -> list[APIRouter]:
     # Imported here: a command that asks a question in its own process needs one of them.
     from rag.api.clients import dify, ollama, open_webui, rerankers
-    from rag.api.openai import batches, files
+    from rag.api.openai import batch_routes, file_routes
     from rag.api.openai import routes as openai
     from rag.api.routes import (
         answers,
@@ -188,7 +188,7 @@ def _all_routers() -> list[APIRouter]:
 
     own = (questions, feedback, documents, collections, jobs, keys, usage)
     views = (me, answers, eval_runs, whole_service)
-    others = (openai, files, batches, rerankers, dify, ollama, open_webui)
+    others = (openai, file_routes, batch_routes, rerankers, dify, ollama, open_webui)
     return [module.router for module in (*own, *views, *others, health)]
 
 

@@ -12,7 +12,7 @@ from rag.api.checked_names import sendable
 from rag.api.deps import PrincipalDep, StorageDep, needs
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.openai import batch_json as wire
-from rag.api.openai.files import After
+from rag.api.openai.file_routes import After
 from rag.api.openai.routes import ERRORS
 from rag.api.routes.common import Id, json_response
 
