@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from rag.records import CollectionRecord, DocumentRecord, JobRecord
 from rag.types import (
     Answer,
+    CacheMatch,
     Chunk,
     Citation,
     Claim,
@@ -118,6 +119,15 @@ class ClaimOut(BaseModel):
     end: int | None
 
 
+class CachedOut(BaseModel):
+    """The earlier answer that is given again: its age, its id, and what was asked for it."""
+
+    match: CacheMatch = Field(description="exact: the same question; semantic: in other words.")
+    age_seconds: float
+    question: str
+    answer_id: str
+
+
 class AnswerDetails(SearchResponse):
     """The details of an answer besides its text.
 
@@ -138,6 +148,7 @@ class AnswerDetails(SearchResponse):
         description="If it abstained: words or identifiers of the question that no passage has."
     )
     confidence: float
+    cached: CachedOut | None = Field(description="None: it was made for this question.")
 
 
 class QueryResponse(AnswerDetails):
@@ -282,6 +293,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "reason": answer.reason,
         "missing": answer.missing,
         "confidence": answer.confidence,
+        "cached": answer.cached and asdict(answer.cached),
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,
         "degraded": answer.degraded,

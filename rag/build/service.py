@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rag.build.answer_cache import open_answer_cache
 from rag.build.generation import (
     build_drafts,
     build_expander,
@@ -65,6 +66,8 @@ async def open_service(
         drafts = build_drafts(settings.citations, support, tokens)
         extractive = build_extractive(settings.generator, finder)
         reader = build_section_reader(settings.retrieval, index, opened.catalog)
+        contents, privacy = opened.catalog.contents, observer.privacy
+        cache = await open_answer_cache(settings, contents, privacy, stack)
         stage_seconds = limits.query_seconds * STAGE_SHARE
         pipeline = QueryPipeline(
             catalog=opened.catalog,
@@ -81,6 +84,7 @@ async def open_service(
             ended=observer.ended,
             seconds=limits.query_seconds,
             rrf_k=settings.retrieval.rrf_k,
+            cache=cache,
         )
         parts = attributes_of(opened) | {"observer": observer, "query": pipeline}
         yield Service(

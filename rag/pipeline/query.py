@@ -14,6 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from generation.drafts.draft import Written
 from generation.drafts.policy import AnyDraft, Drafts
@@ -24,6 +25,7 @@ from generation.query.follow_up import FollowUpResolver
 from generation.query.rewriting import QuestionRewriter
 from generation.query.task_writer import TaskWriter
 from generation.sanitizing import SafeText
+from rag.answer_cache.replay import pieces
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError
 from rag.pipeline.search import Ended, Run, SearchPipeline, unwatched
@@ -49,6 +51,9 @@ from rag.types import (
 )
 from retrieval.context_window import SectionReader
 
+if TYPE_CHECKING:
+    from rag.answer_cache.cache import AnswerCache
+
 Event = tuple[Hit, ...] | Written | Answer
 """An event of a stream: the hits, then what is written as it comes, then the whole answer."""
 
@@ -73,6 +78,7 @@ class QueryPipeline(SearchPipeline):
         seconds: float,
         rrf_k: int,
         ended: Ended = unwatched,
+        cache: AnswerCache | None = None,
     ) -> None:
         """Makes a pipeline.
 
@@ -91,6 +97,7 @@ class QueryPipeline(SearchPipeline):
             seconds: See `SearchPipeline`.
             rrf_k: See `SearchPipeline`.
             ended: See `SearchPipeline`.
+            cache: Has earlier answers; None: each answer is made for its question.
         """
         super().__init__(
             catalog=catalog,
@@ -108,6 +115,7 @@ class QueryPipeline(SearchPipeline):
         self._extractive = extractive
         self._drafts = drafts
         self._claims = claims
+        self._cache = cache
 
     async def answer(self, query: Query, trace: Trace) -> Answer:
         """Returns the whole answer: the last event of `stream`."""
@@ -129,7 +137,7 @@ class QueryPipeline(SearchPipeline):
         run, task = self._begin(trace), query.task
         operation = "answer" if task is None else "task"
         with self._measured(operation, query, run) as question, self._admission.take():
-            working = self._stream(query, run) if task is None else self._do(task, query, run)
+            working = self._working(query, run)
             async with contextlib.aclosing(working) as events:
                 async for event in events:
                     if isinstance(event, Answer) and task is None:
@@ -137,6 +145,36 @@ class QueryPipeline(SearchPipeline):
                     elif isinstance(event, Answer) and task is not None:
                         question.outcome = task.kind
                     yield event
+
+    def _working(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
+        if query.task is not None:
+            return self._do(query.task, query, run)
+        if self._cache is None or run.trace.experiment is not None:  # evaluations measure the rest
+            return self._stream(query, run)
+        return self._repeat(query, run, self._cache)
+
+    async def _repeat(
+        self, query: Query, run: Run, cache: AnswerCache
+    ) -> AsyncGenerator[Event, None]:
+        """Gives an earlier answer again; without one, answers the question and keeps the answer."""
+        with run.stopwatch.time("total"), self._in_time("looking for an earlier answer"):
+            async with asyncio.timeout_at(run.deadline):
+                content = await self._catalog.contents.of(query.scope)
+                query = replace(query, scope=content.scope)
+                found = await cache.look_up(query, content, run.trace)
+        if found.answer is not None:
+            for event in _events(found.answer, found.degraded, run):
+                yield event
+            return
+        with found.making or contextlib.nullcontext() as making:
+            async with contextlib.aclosing(self._answer_it(query, run)) as events:
+                async for event in events:
+                    if isinstance(event, Answer):
+                        if making is not None:
+                            making.made(event)
+                        yield replace(event, degraded=(*found.degraded, *event.degraded))
+                    else:
+                        yield event
 
     async def _do(self, task: ChatTask, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         """Does a task of a chat UI, without a search."""
@@ -155,13 +193,20 @@ class QueryPipeline(SearchPipeline):
         yield _answer(prompt, _Plain(text), Delta(), (), run)
 
     async def _stream(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
+        """Checks that the collection exists, and runs the stages of a question."""
+        with run.stopwatch.time("total"):
+            query = await self._admitted(query, run)  # before a model works for it
+        async with contextlib.aclosing(self._answer_it(query, run)) as events:
+            async for event in events:
+                yield event
+
+    async def _answer_it(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         """Runs the stages of a question.
 
         1. make it stand alone, and find it in its message  2. write further search texts
         3. retrieve  4. widen  5. write, and check what is written  6. the answer
         """
         with run.stopwatch.time("total"):
-            query = await self._admitted(query, run)  # before a model works for it
             query = await self._rewrite(query, run)  # 1.
             message, query = query.text, replace(query, text=core_question(query.text))
             more = await self._expand(query, run)  # 2.
@@ -349,6 +394,13 @@ def _answer(
         timings=dict(run.stopwatch.milliseconds),
         trace_id=run.trace.id,
     )
+
+
+def _events(answer: Answer, degraded: tuple[str, ...], run: Run) -> Iterator[Event]:
+    """Yields an earlier answer as a stream."""
+    yield answer.hits
+    yield from pieces(answer)
+    yield replace(answer, degraded=degraded, timings=dict(run.stopwatch.milliseconds))
 
 
 _REFUSED: Mapping[ClaimOutcome, str] = {

@@ -130,7 +130,7 @@ class SearchPipeline:
         with metrics.Question(operation, tenant, live) as question:
             try:
                 yield question
-                ended = "abstained" if question.answer and question.answer.reason else "ok"
+                ended = _outcome(question.answer)
             except RagError as error:
                 question.outcome = trace.root.error = error.code
                 ended = failure(error)
@@ -175,6 +175,12 @@ class SearchPipeline:
 
     def _in_time(self, stage: str) -> _InTime:
         return _InTime(stage, self._seconds)
+
+
+def _outcome(answer: Answer | None) -> Outcome:
+    if answer and answer.cached:
+        return "cached"
+    return "abstained" if answer and answer.reason else "ok"
 
 
 class _InTime:

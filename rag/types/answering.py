@@ -133,6 +133,20 @@ def add_usage(first: Usage, second: Usage) -> Usage:
     )
 
 
+CacheMatch = Literal["exact", "semantic"]
+"""exact: the same question was asked before; semantic: one that asks the same in other words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cached:
+    """The earlier answer that an answer repeats: its age, its id, and what was asked for it."""
+
+    match: CacheMatch
+    age_seconds: float
+    question: str
+    answer_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """An answer of the service; its `id` is 32 random hex digits, by which feedback names it.
@@ -148,7 +162,7 @@ class Answer:
     text order. `claims` are the sentences that a model wrote, as far as they were checked, in the
     order they were written. `passages` are the hits as the generator read them. `finish_reason` is
     None if no model wrote the answer. Several answers may share a `trace_id`, which callers may
-    choose.
+    choose. `cached` is None if the answer was made for this question.
     """
 
     id: str
@@ -169,6 +183,7 @@ class Answer:
     finish_reason: FinishReason | None
     timings: Mapping[str, float]
     trace_id: str
+    cached: Cached | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,7 +81,7 @@ class Query:
 
     `sampling` is used if a language model answers, and `claims` is then the policy for what it
     claims; None: that of the settings. With a `task`, that is done instead, and nothing
-    is searched for.
+    is searched for. A `fresh` answer is made now, and comes from no cache.
     """
 
     text: str
@@ -92,6 +92,7 @@ class Query:
     sampling: SamplingOverrides = SamplingOverrides()
     task: ChatTask | None = None
     claims: ClaimPolicy | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
