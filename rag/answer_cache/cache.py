@@ -13,6 +13,7 @@ from rag.answer_cache.entries import Entry, UnreadableEntryError, read, written
 from rag.answer_cache.flights import Flight, Flights, Landed
 from rag.answer_cache.keys import Key, key_of
 from rag.answer_cache.making import Making
+from rag.answer_cache.semantic import SimilarQuestions
 from rag.answer_cache.stores import AnswerStore
 from rag.catalog.content_versions import Content, ContentVersions
 from rag.errors import RagError, UpstreamError
@@ -57,6 +58,7 @@ class AnswerCache:
         contents: ContentVersions,
         fingerprint: str,
         seconds: float,
+        similar: SimilarQuestions | None = None,
         permits: Callable[[str], bool] = lambda _tenant: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -67,6 +69,7 @@ class AnswerCache:
             contents: Tells the versions of collections' contents.
             fingerprint: That of the settings on which answers depend.
             seconds: Age past which no answer is given again.
+            similar: Finds questions that ask the same in other words; None: equal ones alone.
             permits: Returns True if a tenant's answers may be kept.
             clock: Returns the time, in seconds since 1970.
         """
@@ -74,6 +77,7 @@ class AnswerCache:
         self._contents = contents
         self._fingerprint = fingerprint
         self._seconds = seconds
+        self._similar = similar
         self._permits = permits
         self._clock = clock
         self._flights = Flights()
@@ -145,7 +149,12 @@ class AnswerCache:
     async def _stored(self, query: Query, key: Key) -> tuple[Landed | None, RagError | str | None]:
         """Returns the stored answer, or None with what failed, if something did."""
         try:
-            entry = await self._entry(key.answer)
+            if entry := await self._entry(key.answer):
+                return Landed(entry, "exact"), None
+            if self._similar is not None:
+                for answer in await self._similar.find(key, query.text):
+                    if entry := await self._entry(answer):
+                        return Landed(entry, "semantic"), None
         except UpstreamError as error:
             self._note(error)
             return None, error
@@ -153,7 +162,7 @@ class AnswerCache:
             metrics.answer_cache("failed")
             _log.warning("Answer cache: an entry cannot be read: %s.", error)
             return None, "an entry cannot be read"
-        return (None if entry is None else Landed(entry, "exact")), None
+        return None, None
 
     async def _entry(self, key: str) -> Entry | None:
         found = await self._store.get(key)
@@ -174,6 +183,8 @@ class AnswerCache:
             now = await self._contents.of(before.scope)
             if now.settled and now.version == before.version:
                 await self._store.put(making.key.answer, written(entry))
+                if self._similar is not None:
+                    await self._similar.add(making.key, entry.question)
                 self._fault = None
         except UpstreamError as error:
             self._fault = error

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rag.answer_cache.stores import AnswerStore
     from rag.catalog.content_versions import ContentVersions
     from rag.privacy.policy import Privacy
+    from rag.protocols import Embedder
 
 _DECIDING = {
     *("embedder", "chunker", "retrieval", "reranker", "index", "generator", "fallbacks"),
@@ -34,6 +35,7 @@ async def open_answer_cache(
     settings: Settings,
     contents: ContentVersions,
     privacy: Privacy,
+    embedder: Embedder,
     stack: contextlib.AsyncExitStack,
 ) -> AnswerCache | None:
     """Opens the cache, closed with the stack; None if the settings name none."""
@@ -41,12 +43,24 @@ async def open_answer_cache(
         return None
     from rag.answer_cache.cache import AnswerCache
 
-    in_memory = settings.answer_cache.kind == "memory"
+    kind = settings.answer_cache
+    store, similar = _store(kind), None
+    if kind.similarity is not None:
+        from rag.answer_cache.semantic import SimilarQuestions
+
+        similar = SimilarQuestions(
+            embedder=embedder,
+            store=store,
+            similarity=kind.similarity,
+            seconds=kind.ttl_seconds,
+        )
+    in_memory = kind.kind == "memory"
     cache = AnswerCache(
-        store=_store(settings.answer_cache),
+        store=store,
         contents=contents,
         fingerprint=fingerprint_of(settings),
-        seconds=settings.answer_cache.ttl_seconds,
+        seconds=kind.ttl_seconds,
+        similar=similar,
         permits=(lambda _tenant: True) if in_memory else privacy.allows,
     )
     stack.push_async_callback(cache.close)

@@ -67,7 +67,7 @@ async def open_service(
         extractive = build_extractive(settings.generator, finder)
         reader = build_section_reader(settings.retrieval, index, opened.catalog)
         contents, privacy = opened.catalog.contents, observer.privacy
-        cache = await open_answer_cache(settings, contents, privacy, stack)
+        cache = await open_answer_cache(settings, contents, privacy, opened.embedder, stack)
         stage_seconds = limits.query_seconds * STAGE_SHARE
         pipeline = QueryPipeline(
             catalog=opened.catalog,
