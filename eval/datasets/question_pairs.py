@@ -78,19 +78,98 @@ _FRAMES = (
 
 _OPPOSITES: Mapping[str, str] = {
     one: other
-    for pair in ["before after", "first last", "more less", "most least", "highest lowest", "largest smallest", "maximum minimum", "north south", "northern southern", "east west", "eastern western", "increase decrease", "increased decreased", "import export", "start end", "started ended", "began ended", "all some", "above below", "inside outside", "internal external", "old new", "oldest newest", "longest shortest", "win lose", "won lost", "buy sell", "bought sold", "positive negative", "public private", "major minor", "born buried", "early late", "high low", "large small", "long short", "upper lower", "king queen", "father mother", "men women", "male female", "arrive leave", "enable disable", "accept reject", "allow forbid", "allowed forbidden", "legal illegal", "cause effect", "causes effects", "always sometimes", "earlier later", "older younger"]
+    for pair in [
+        "before after",
+        "first last",
+        "more less",
+        "most least",
+        "highest lowest",
+        "largest smallest",
+        "maximum minimum",
+        "north south",
+        "northern southern",
+        "east west",
+        "eastern western",
+        "increase decrease",
+        "increased decreased",
+        "import export",
+        "start end",
+        "started ended",
+        "began ended",
+        "all some",
+        "above below",
+        "inside outside",
+        "internal external",
+        "old new",
+        "oldest newest",
+        "longest shortest",
+        "win lose",
+        "won lost",
+        "buy sell",
+        "bought sold",
+        "positive negative",
+        "public private",
+        "major minor",
+        "born buried",
+        "early late",
+        "high low",
+        "large small",
+        "long short",
+        "upper lower",
+        "king queen",
+        "father mother",
+        "men women",
+        "male female",
+        "arrive leave",
+        "enable disable",
+        "accept reject",
+        "allow forbid",
+        "allowed forbidden",
+        "legal illegal",
+        "cause effect",
+        "causes effects",
+        "always sometimes",
+        "earlier later",
+        "older younger",
+    ]
     for one, other in (pair.split(), pair.split()[::-1])
 }
 _OPPOSITE = re.compile(rf"\b(?:{'|'.join(sorted(_OPPOSITES, key=len, reverse=True))})\b")
 _YEAR = re.compile(r"\b1[0-9]\d\d\b|\b20\d\d\b")
 _NUMBER = re.compile(r"(?<![\w.,-])\d[\d,.]*(?!\w)")
 _UNITS = (
-    *(["second minute", "minute hour", "hour day", "day week", "week month", "month year", "year decade"]),
     *(
-        ["decade century", "century decade", "miles kilometers", "meters feet", "feet meters", "degrees percent"]
+        [
+            "second minute",
+            "minute hour",
+            "hour day",
+            "day week",
+            "week month",
+            "month year",
+            "year decade",
+        ]
+    ),
+    *(
+        [
+            "decade century",
+            "century decade",
+            "miles kilometers",
+            "meters feet",
+            "feet meters",
+            "degrees percent",
+        ]
     ),
     *(["percent degrees", "percentage number", "dollars euros", "euros dollars", "pounds euros"]),
-    *(["seconds minutes", "minutes hours", "hours days", "days weeks", "weeks months", "months years"]),
+    *(
+        [
+            "seconds minutes",
+            "minutes hours",
+            "hours days",
+            "days weeks",
+            "weeks months",
+            "months years",
+        ]
+    ),
     *(["years months", "decades centuries"]),
 )
 _OTHER_UNIT = dict(pair.split() for pair in _UNITS)
@@ -114,8 +193,8 @@ def rewordings(question: str) -> Iterator[tuple[str, str]]:
     kinds: Mapping[str, Callable[[str], str | None]] = {
         "a synonym": _with_synonyms,
         "a short form": lambda text: _sub(_CONTRACTED, r"\1's", text),
-        "when for what year": lambda text: _when(text),
-        "which for what": lambda text: _which(text),
+        "when for what year": _when,
+        "which for what": _which,
         "another order": _turned,
         "a figure in another form": lambda text: figure_reformed(text, "en"),
     }

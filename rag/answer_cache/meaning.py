@@ -29,11 +29,16 @@ _COURTESY = re.compile(
 )
 _YEAR_ASKED = re.compile(r"\b(?:in |during )?(?:what|which) year\b", re.IGNORECASE)
 _PAST = re.compile(r"\b(?:was|were|did|had|war|waren|wurde|wurden|hatte|hatten)\b", re.IGNORECASE)
-_NOT = re.compile(r"n['’]t\b", re.IGNORECASE)
+_NOT = (
+    (re.compile(r"\b(?:cannot|can['’]t)\b", re.IGNORECASE), "can not"),
+    (re.compile(r"\bwon['’]t\b", re.IGNORECASE), "will not"),
+    (re.compile(r"n['’]t\b", re.IGNORECASE), " not"),
+)
 _SILENT = frozenset(
     word
     for line in (
-        "a an the s is are was were be been being am do does did has have had what which that there",
+        "a an the s is are was were be been being am do does did has have had what which that",
+        "there",
         "der die das den dem des ein eine einen einem einer eines ist sind war waren wird werden",
         "wurde wurden hat haben hatte hatten welche welcher welches welchen welchem",
     )
@@ -45,9 +50,10 @@ _PLACED = {
     **{
         word: word
         for line in (
-            "by to from with without for against of into onto out off over under between before after",
-            "than as like about through until since behind above below toward towards within per",
-            "von zu zum zur mit ohne für gegen aus über unter zwischen vor nach als wie bis seit bei",
+            "by to from with without for against of into onto out off over under between before",
+            "after than as like about through until since behind above below toward towards within",
+            "per von zu zum zur mit ohne für gegen aus über unter zwischen vor nach als wie bis",
+            "seit bei",
         )
         for word in line.split()
     },
@@ -136,32 +142,36 @@ class Meaning:
 @lru_cache(maxsize=4096)
 def meaning_of(question: str) -> Meaning:
     """Returns the meaning of a question; that of the last ones is remembered."""
+    for contracted, whole in _NOT:
+        question = contracted.sub(whole, question)
     text = _YEAR_ASKED.sub("when", _COURTESY.sub(" ", question))
     language = language_of(question)
     return Meaning(
         language=language,
         negations=len(NEGATION.findall(question)),
         past=bool(_PAST.search(question)),
-        terms=tuple(_terms(_NOT.sub(" ", text), language)),
+        terms=tuple(_terms(text, language)),
     )
 
 
 def _terms(text: str, language: str | None) -> Iterator[Term]:
     placed = ""
     for word in _words(text):
-        if isinstance(word, str):
-            folded = word.casefold()
-            if folded in _SILENT:
-                continue
-            if folded in _PLACED:
-                placed += _PLACED[folded] + " "
-                continue
-            stem = folded if language == "de" else _stem(folded)
-            word = _BY_STEM.get(stem, stem)
-        yield Term(word, placed)
+        folded = word.casefold() if isinstance(word, str) else ""
+        if folded in _SILENT:
+            continue
+        if folded in _PLACED:
+            placed += _PLACED[folded] + " "
+            continue
+        yield Term(word if isinstance(word, Figure) else _named(folded, language), placed)
         placed = ""
     if placed:
         yield Term("", placed)
+
+
+def _named(word: str, language: str | None) -> str:
+    stem = word if language == "de" else _stem(word)
+    return _BY_STEM.get(stem, stem)
 
 
 def _words(text: str) -> Iterator[str | Figure]:
@@ -176,7 +186,7 @@ def _words(text: str) -> Iterator[str | Figure]:
 
 
 def _orders(terms: Sequence[Term]) -> Iterator[Sequence[Term]]:
-    """Yields the terms as they are, and with each clause behind a preposition moved to the front."""
+    """Yields the terms as they are, and with each clause behind a preposition in front."""
     yield terms
     for place, term in enumerate(terms):
         if place and term.placed:

@@ -1,4 +1,4 @@
-"""Finds earlier questions that ask the same in other words: near in vector, and equal in meaning."""
+"""Finds earlier questions that ask the same in other words: near by vector, and by their words."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class _Item:
 
 @dataclass(slots=True)
 class _Group:
+    read: int = 0
     questions: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     vectors: list[Float32Array] = field(default_factory=list)
@@ -118,18 +119,26 @@ class SimilarQuestions:
     async def _read(self, name: str) -> _Group:
         group = self._groups.setdefault(name, _Group())
         self._groups.move_to_end(name)
-        for found in await self._store.items(name, start=len(group.answers)):
-            try:
-                item = _ITEMS.validate_json(found)
-                vector = np.frombuffer(base64.b64decode(item.vector), np.float16)
-            except (ValidationError, ValueError) as error:
-                raise UnreadableEntryError(type(error).__name__) from None
+        for found in await self._store.items(name, start=group.read):
+            group.read += 1  # what cannot be read is told once
+            item, vector = self._item(found)
             group.questions.append(item.question)
             group.answers.append(item.answer)
-            group.vectors.append(vector.astype(np.float32))
+            group.vectors.append(vector)
         while sum(len(each.answers) for each in self._groups.values()) > MOST_ROWS:
             self._groups.popitem(last=False)
         return group
+
+    def _item(self, found: bytes) -> tuple[_Item, Float32Array]:
+        try:
+            item = _ITEMS.validate_json(found)
+            vector = np.frombuffer(base64.b64decode(item.vector, validate=True), np.float16)
+        except (ValidationError, ValueError) as error:
+            # Without the cause: its message quotes what was found.
+            raise UnreadableEntryError(type(error).__name__) from None
+        if len(vector) != self._embedder.dim:
+            raise UnreadableEntryError(f"{len(vector)} dimensions")
+        return item, vector.astype(np.float32)
 
     async def _vector(self, question: str) -> Float32Array:
         """Returns the unit vector of a question; those of the last ones are remembered."""

@@ -43,7 +43,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         from rag.cli.ingest import ingest
 
         return await ingest(args, settings)
-    if args.command in ("reindex", "index"):
+    if args.command in ("reindex", "index", "cache"):
         return await _run_in_process(args, settings)
     if args.command in ("mcp", "usage"):
         return await _run_where_told(args, settings)
@@ -74,6 +74,10 @@ async def _run_where_told(args: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _run_in_process(args: argparse.Namespace, settings: Settings) -> int:
+    if args.command == "cache":
+        from rag.cli.cache import cache
+
+        return await cache(args, settings)
     if args.command == "reindex":
         from rag.cli.reindex import reindex
 

@@ -42,7 +42,7 @@ OTHERS: Mapping[str, list[Any]] = {
     ],
     "claims": ["off", "mark", "strict"],
 }
-NOT_IN_KEY = {
+NOT_IN_KEY: Mapping[str, list[Any]] = {
     "task": [ChatTask(kind="title", messages=())],  # never looked up
     "fresh": [True],
 }

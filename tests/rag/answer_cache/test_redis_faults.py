@@ -74,8 +74,8 @@ async def test_it_keeps_answers_for_their_time(
     await ask(http)
     key = await kept(redis)
     with Redis.from_url(redis.url) as client:
-        assert 3_500_000 < int(client.pttl(key)) <= 3_600_000  # type: ignore[arg-type]
-        assert json.loads(client.get(key))["question"] == QUESTION  # type: ignore[arg-type]
+        assert 3_500_000 < int(client.pttl(key)) <= 3_600_000
+        assert json.loads(client.get(key))["question"] == QUESTION
     assert (await ask(http))["cached"]["match"] == "exact"
 
 
@@ -99,7 +99,7 @@ async def test_an_entry_of_another_version_is_replaced(
     await ask(http)
     key = await kept(redis)
     with Redis.from_url(redis.url) as client:
-        entry = json.loads(client.get(key))  # type: ignore[arg-type]
+        entry = json.loads(client.get(key))
     await spoil(http, redis, json.dumps(entry | {"format": 0}).encode())
     del entry["answer"]["confidence"]
     await spoil(http, redis, json.dumps(entry).encode())
