@@ -106,11 +106,11 @@ async def _misses(
     cache = {"kind": "memory", "similarity": similarity}
     async with start(load_settings(data_dir=folder, answer_cache=cache)) as (service, _):
         without = copy.copy(service.query)
-        without._cache = None
+        without._repeater = None
         taken: dict[bool, list[float]] = {True: [], False: []}
         for number in range(2 * NEW_QUESTIONS):
             with_cache = number % 2 == 0
-            text = f"{texts[number // 2 % len(texts)]} {similarity} {number}"
+            text = f"{texts[number % len(texts)]} {similarity} {number}"
             pipeline = service.query if with_cache else without
             taken[with_cache].append(await _asked(pipeline, text))
     name = "a miss" if similarity is None else "a miss, with a search for other words"

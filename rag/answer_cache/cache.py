@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rag.answer_cache.answer_keys import Key, key_of
 from rag.answer_cache.entries import Entry, UnreadableEntryError, read, written
 from rag.answer_cache.flights import Flight, Flights, Landed
-from rag.answer_cache.keys import Key, key_of
 from rag.answer_cache.making import Making
 from rag.answer_cache.semantic import SimilarQuestions
 from rag.answer_cache.stores import AnswerStore

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
+from rag.answer_cache.answer_keys import Key
 from rag.answer_cache.entries import Entry, entry_of
 from rag.answer_cache.flights import Flight, Landed
-from rag.answer_cache.keys import Key
 from rag.catalog.content_versions import Content
 from rag.types import Answer, Query
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from rag.answer_cache.answer_keys import Key
 from rag.answer_cache.entries import UnreadableEntryError
-from rag.answer_cache.keys import Key
 from rag.answer_cache.meaning import meaning_of
 from rag.answer_cache.stores import AnswerStore
 from rag.protocols import Embedder

@@ -21,6 +21,7 @@ from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
 from rag.build.telemetry import open_answer_recorder
 from rag.pipeline.query import QueryPipeline
+from rag.pipeline.repeating import Repeater
 from rag.settings.tree import Settings
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ async def open_service(
             ended=observer.ended,
             seconds=limits.query_seconds,
             rrf_k=settings.retrieval.rrf_k,
-            cache=cache,
+            repeater=None if cache is None else Repeater(cache, contents),
         )
         parts = attributes_of(opened) | {"observer": observer, "query": pipeline}
         yield Service(

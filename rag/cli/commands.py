@@ -75,7 +75,7 @@ async def _run_where_told(args: argparse.Namespace, settings: Settings) -> int:
 
 async def _run_in_process(args: argparse.Namespace, settings: Settings) -> int:
     if args.command == "cache":
-        from rag.cli.cache import cache
+        from rag.cli.calibrate_cache import cache
 
         return await cache(args, settings)
     if args.command == "reindex":

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
-    Iterator,
-    Mapping,
     Sequence,
 )
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from functools import partial
 
 from generation.drafts.draft import Written
-from generation.drafts.policy import AnyDraft, Drafts
+from generation.drafts.policy import Drafts
 from generation.drafts.strict import Remedies
 from generation.query.core_question import core_question
 from generation.query.expansion import QuestionExpander
 from generation.query.follow_up import FollowUpResolver
 from generation.query.rewriting import QuestionRewriter
 from generation.query.task_writer import TaskWriter
-from generation.sanitizing import SafeText
-from rag.answer_cache.replay import pieces
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError
+from rag.pipeline.composing import answer_of, refused_claims, task_answer
+from rag.pipeline.repeating import Repeater
 from rag.pipeline.search import Ended, Run, SearchPipeline, unwatched
 from rag.protocols import Generator, Retriever
 from rag.telemetry import metrics
@@ -36,23 +32,16 @@ from rag.telemetry.trace import Trace
 from rag.types import (
     Answer,
     ChatTask,
-    Citation,
-    Claim,
-    ClaimOutcome,
     ClaimPolicy,
     Delta,
     Hit,
     Prompt,
     Query,
-    Reason,
     Revision,
     Scope,
     Usage,
 )
 from retrieval.context_window import SectionReader
-
-if TYPE_CHECKING:
-    from rag.answer_cache.cache import AnswerCache
 
 Event = tuple[Hit, ...] | Written | Answer
 """An event of a stream: the hits, then what is written as it comes, then the whole answer."""
@@ -78,7 +67,7 @@ class QueryPipeline(SearchPipeline):
         seconds: float,
         rrf_k: int,
         ended: Ended = unwatched,
-        cache: AnswerCache | None = None,
+        repeater: Repeater | None = None,
     ) -> None:
         """Makes a pipeline.
 
@@ -97,7 +86,7 @@ class QueryPipeline(SearchPipeline):
             seconds: See `SearchPipeline`.
             rrf_k: See `SearchPipeline`.
             ended: See `SearchPipeline`.
-            cache: Has earlier answers; None: each answer is made for its question.
+            repeater: Gives earlier answers again; None: each answer is made for its question.
         """
         super().__init__(
             catalog=catalog,
@@ -115,7 +104,7 @@ class QueryPipeline(SearchPipeline):
         self._extractive = extractive
         self._drafts = drafts
         self._claims = claims
-        self._cache = cache
+        self._repeater = repeater
 
     async def answer(self, query: Query, trace: Trace) -> Answer:
         """Returns the whole answer: the last event of `stream`."""
@@ -137,8 +126,7 @@ class QueryPipeline(SearchPipeline):
         run, task = self._begin(trace), query.task
         operation = "answer" if task is None else "task"
         with self._measured(operation, query, run) as question, self._admission.take():
-            working = self._working(query, run)
-            async with contextlib.aclosing(working) as events:
+            async with contextlib.aclosing(self._working(query, run)) as events:
                 async for event in events:
                     if isinstance(event, Answer) and task is None:
                         question.answered(event)
@@ -149,32 +137,13 @@ class QueryPipeline(SearchPipeline):
     def _working(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         if query.task is not None:
             return self._do(query.task, query, run)
-        if self._cache is None or run.trace.experiment is not None:  # evaluations measure the rest
+        if (
+            self._repeater is None or run.trace.experiment is not None
+        ):  # evaluations measure the rest
             return self._stream(query, run)
-        return self._repeat(query, run, self._cache)
-
-    async def _repeat(
-        self, query: Query, run: Run, cache: AnswerCache
-    ) -> AsyncGenerator[Event, None]:
-        """Gives an earlier answer again; without one, answers the question and keeps the answer."""
-        with run.stopwatch.time("total"), self._in_time("looking for an earlier answer"):
-            async with asyncio.timeout_at(run.deadline):
-                content = await self._catalog.contents.of(query.scope)
-                query = replace(query, scope=content.scope)
-                found = await cache.look_up(query, content, run.trace)
-        if found.answer is not None:
-            for event in _events(found.answer, found.degraded, run):
-                yield event
-            return
-        with found.making or contextlib.nullcontext() as making:
-            async with contextlib.aclosing(self._answer_it(query, run)) as events:
-                async for event in events:
-                    if isinstance(event, Answer):
-                        if making is not None:
-                            making.made(event)
-                        yield replace(event, degraded=(*found.degraded, *event.degraded))
-                    else:
-                        yield event
+        answering = partial(self._stream, admitted=True)
+        in_time = self._in_time("looking for an earlier answer")
+        return self._repeater.stream(query, run, answering, in_time)
 
     async def _do(self, task: ChatTask, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         """Does a task of a chat UI, without a search."""
@@ -184,29 +153,23 @@ class QueryPipeline(SearchPipeline):
                 async with asyncio.timeout_at(run.deadline):
                     done = await self._tasks.write(task, run.trace)
         run.add(done.usage, done.degraded)
-        safe = SafeText(frozenset())
-        text = safe.feed(done.text) + safe.finish()
+        answer = task_answer(done.text, query, run)
         yield ()
-        if text:
-            yield text
-        prompt = Prompt(question=query.text, scope=query.scope, hits=())
-        yield _answer(prompt, _Plain(text), Delta(), (), run)
+        if answer.text:
+            yield answer.text
+        yield answer
 
-    async def _stream(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
-        """Checks that the collection exists, and runs the stages of a question."""
-        with run.stopwatch.time("total"):
-            query = await self._admitted(query, run)  # before a model works for it
-        async with contextlib.aclosing(self._answer_it(query, run)) as events:
-            async for event in events:
-                yield event
-
-    async def _answer_it(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
+    async def _stream(
+        self, query: Query, run: Run, *, admitted: bool = False
+    ) -> AsyncGenerator[Event, None]:
         """Runs the stages of a question.
 
         1. make it stand alone, and find it in its message  2. write further search texts
         3. retrieve  4. widen  5. write, and check what is written  6. the answer
         """
         with run.stopwatch.time("total"):
+            if not admitted:
+                query = await self._admitted(query, run)  # before a model works for it
             query = await self._rewrite(query, run)  # 1.
             message, query = query.text, replace(query, text=core_question(query.text))
             more = await self._expand(query, run)  # 2.
@@ -248,10 +211,8 @@ class QueryPipeline(SearchPipeline):
                 break
             prompt = replace(prompt, revision=Revision(kept=draft.text, refused=draft.refused))
             draft.revise()
-        refused = tuple(_refused(draft.claims))
-        run.trace.degraded += refused
-        run.degraded += refused
-        answer = _answer(prompt, draft, last, hits, run)
+        run.leave_out(refused_claims(draft.claims))
+        answer = answer_of(prompt, draft, last, hits, run)
         describe_checks(run.trace, answer)
         yield answer
 
@@ -265,8 +226,7 @@ class QueryPipeline(SearchPipeline):
             if prompt.revision is None:
                 raise
             failed = f"generate: the second try failed: {error}"
-            run.trace.degraded += (failed,)
-            run.degraded.append(failed)
+            run.leave_out((failed,))
 
     async def _rewrite(self, query: Query, run: Run) -> Query:
         if self._rewriter is None or not query.history:
@@ -317,8 +277,7 @@ class QueryPipeline(SearchPipeline):
                         return
                     pace.add(delta)
                     describe_delta(span, delta, pace)
-                    trace.degraded += delta.degraded
-                    run.degraded += delta.degraded
+                    run.leave_out(delta.degraded)
                     usage = delta.usage or usage
                     yield delta
         except RagError as error:
@@ -356,63 +315,3 @@ def _remedies(prompt: Prompt, run: Run, extractive: Generator) -> Remedies:
         may_revise=lambda: 2 * clock() - begun < run.deadline,
         quotes=quotes,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Plain:
-    """A text that cites nothing."""
-
-    text: str
-    citations: tuple[Citation, ...] = ()
-    unsupported: tuple[int, ...] = ()
-    uncited: tuple[str, ...] = ()
-    claims: tuple[Claim, ...] = ()
-    abstained: Reason | None = None
-
-
-def _answer(
-    prompt: Prompt, draft: AnyDraft | _Plain, last: Delta, hits: tuple[Hit, ...], run: Run
-) -> Answer:
-    reason = draft.abstained if draft.text else last.abstained or draft.abstained
-    return Answer(
-        id=secrets.token_hex(16),
-        question=prompt.question or prompt.message,
-        text=draft.text,
-        citations=draft.citations,
-        unsupported=draft.unsupported,
-        uncited=draft.uncited,
-        claims=draft.claims,
-        hits=hits,
-        passages=prompt.hits,
-        abstained=reason is not None,
-        reason=reason,
-        missing=last.missing,
-        confidence=last.confidence or 0.0,
-        degraded=tuple(run.degraded),
-        usage=run.usage,
-        finish_reason=last.finish_reason,
-        timings=dict(run.stopwatch.milliseconds),
-        trace_id=run.trace.id,
-    )
-
-
-def _events(answer: Answer, degraded: tuple[str, ...], run: Run) -> Iterator[Event]:
-    """Yields an earlier answer as a stream."""
-    yield answer.hits
-    yield from pieces(answer)
-    yield replace(answer, degraded=degraded, timings=dict(run.stopwatch.milliseconds))
-
-
-_REFUSED: Mapping[ClaimOutcome, str] = {
-    "rewritten": "refused, with the rest of the answer written anew",
-    "replaced": "replaced by the documents' own",
-    "removed": "left out",
-}
-
-
-def _refused(claims: Sequence[Claim]) -> Iterator[str]:
-    """Yields, for `degraded`, the numbers of claims that are not shown, if there are any."""
-    counts = Counter(claim.outcome for claim in claims)
-    parts = [f"{counts[each]} {became}" for each, became in _REFUSED.items() if counts[each]]
-    if parts:
-        yield f"claims: sentences that the passages do not support: {', '.join(parts)}"

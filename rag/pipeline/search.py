@@ -40,6 +40,12 @@ class Run:
         self.usage = add_usage(self.usage, usage)
         self.degraded += degraded
 
+    def leave_out(self, omissions: Iterable[str]) -> None:
+        """Records stages that were left out, in the trace as well."""
+        omissions = tuple(omissions)
+        self.trace.degraded += omissions
+        self.degraded += omissions
+
 
 Ended = Callable[[Query, Trace, Answer | None], None]
 

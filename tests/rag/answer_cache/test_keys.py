@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.answer_cache.keys import key_of
+from rag.answer_cache.answer_keys import key_of
 from rag.build.answer_cache import fingerprint_of
 from rag.settings.tree import load_settings
 from rag.types import ChatTask, Condition, Message, Query, SamplingOverrides, Scope

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from eval.calibration.similarity import LEAST_HITS, MOST_FALSE, fit
+from rag.answer_cache.answer_keys import Key
 from rag.answer_cache.entries import UnreadableEntryError
-from rag.answer_cache.keys import Key
 from rag.answer_cache.redis_store import RedisStore
 from rag.answer_cache.semantic import SimilarQuestions
 from rag.answer_cache.stores import MemoryStore
