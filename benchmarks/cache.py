@@ -26,9 +26,10 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import psutil
 
 from benchmarks._common import Report, SkippedError, Target, data_folder, p50
-from benchmarks._server import examples, serving
+from benchmarks._server import examples, launched, serving
 from benchmarks._texts import sentences
 from benchmarks.rest import CLIENTS, load
 from eval.datasets.corpus import Question, read_corpus
@@ -71,20 +72,25 @@ def run() -> Report:
 def _hits(report: Report, env: Mapping[str, str], texts: Sequence[str]) -> None:
     hits: list[float] = []
     floor: list[float] = []
+    cpu: list[float] = []
     crowds: list[dict[str, Any]] = []
     off: list[dict[str, Any]] = []
     for _ in range(ROUNDS):
         with serving(env) as url:
             load(url, clients=CLIENTS, seconds=1, questions=texts, path=QUERY)
             off.append(load(url, clients=CLIENTS, seconds=SECONDS, questions=texts, path=QUERY))
-        with serving({**env, **CACHE}) as url:
-            same = partial(load, url, questions=ASKED, path=QUERY, numbered=False)
+        with launched({**env, **CACHE}) as server:
+            server.wait_until_ready()
+            same = partial(load, server.url, questions=ASKED, path=QUERY, numbered=False)
             same(clients=1, seconds=1)
             for _ in range(ROUNDS):
                 hits += same(clients=1, seconds=SECONDS)["latencies"]
-                health = load(url, clients=1, seconds=SECONDS, questions=(), path="/healthz")
+                health = load(server.url, clients=1, seconds=SECONDS, questions=(), path="/healthz")
                 floor += health["latencies"]
+            before = _cpu_seconds(server.pid)
             crowds.append(same(clients=CLIENTS, seconds=SECONDS))
+            spent = (_cpu_seconds(server.pid) - before) / len(crowds[-1]["latencies"])
+            cpu.append(spent * 1e3)
     report.add("hit p50, 1 client", p50(hits), unit="ms", floor=p50(floor), target=Target(bound=2))
     report.add(
         f"hits, {CLIENTS} clients",
@@ -93,11 +99,17 @@ def _hits(report: Report, env: Mapping[str, str], texts: Sequence[str]) -> None:
         floor=fmean(each["per_second"] for each in off),
         target=Target(bound=10, by="ratio", at_least=True),
     )
+    report.add("CPU time of the server for a hit", fmean(cpu), unit="ms")
     errors = [error for each in (*crowds, *off) for error in each["errors"]]
     report.add("errors", len(errors), target=Target(bound=0))
     report.notes.append(
         f"the load generator took {crowds[-1]['client_cpu']:.0%} of a core for {CLIENTS} clients"
     )
+
+
+def _cpu_seconds(pid: int) -> float:
+    spent = psutil.Process(pid).cpu_times()
+    return float(spent.user + spent.system)
 
 
 async def _misses(

@@ -58,6 +58,7 @@ class AnswerCache:
         contents: ContentVersions,
         fingerprint: str,
         seconds: float,
+        patience: float,
         similar: SimilarQuestions | None = None,
         permits: Callable[[str], bool] = lambda _tenant: True,
         clock: Callable[[], float] = time.time,
@@ -69,6 +70,7 @@ class AnswerCache:
             contents: Tells the versions of collections' contents.
             fingerprint: That of the settings on which answers depend.
             seconds: Age past which no answer is given again.
+            patience: Seconds for which a question waits for one that is the same.
             similar: Finds questions that ask the same in other words; None: equal ones alone.
             permits: Returns True if a tenant's answers may be kept.
             clock: Returns the time, in seconds since 1970.
@@ -77,6 +79,7 @@ class AnswerCache:
         self._contents = contents
         self._fingerprint = fingerprint
         self._seconds = seconds
+        self._patience = patience
         self._similar = similar
         self._permits = permits
         self._clock = clock
@@ -128,7 +131,11 @@ class AnswerCache:
 
     async def _find(self, query: Query, key: Key) -> _Found:
         while flight := self._flights.of(key.answer):
-            outcome = await flight.outcome()
+            try:
+                async with asyncio.timeout(self._patience):
+                    outcome = await flight.outcome()
+            except TimeoutError:  # its client may read slowly
+                return _Found("miss")
             if isinstance(outcome, Landed):
                 return _Found("joined", outcome)
             if outcome == "failed":  # all try at once: one after the other would take too long

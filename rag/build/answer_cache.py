@@ -29,6 +29,9 @@ _DECIDING = {
     "citations",
 }
 """The parts of the settings on which answers depend."""
+PATIENCE = 0.5
+"""Share of a question's deadline for which it waits for one that is the same: it still has time to
+be answered by itself."""
 
 
 async def open_answer_cache(
@@ -60,6 +63,7 @@ async def open_answer_cache(
         contents=contents,
         fingerprint=fingerprint_of(settings),
         seconds=kind.ttl_seconds,
+        patience=settings.limits.query_seconds * PATIENCE,
         similar=similar,
         permits=(lambda _tenant: True) if in_memory else privacy.allows,
     )

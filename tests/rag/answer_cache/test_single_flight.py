@@ -99,6 +99,20 @@ async def test_if_the_first_fails_each_other_tries(service: Service, model: Mode
     assert [getattr(each, "text", each) for each in outcomes[1:]] == [f"{FACT} [1]"] * 3
 
 
+async def test_nobody_waits_for_a_client_that_does_not_read(
+    service: Service, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert service.query._repeater
+    monkeypatch.setattr(service.query._repeater._cache, "_patience", 0.1)
+    stream = service.query.stream(QUERY, Trace())
+    await anext(stream)
+    answer = await asking(service)
+    assert (answer.text, answer.cached) == (f"{FACT} [1]", None)
+    *_, last = [event async for event in stream]
+    assert isinstance(last, Answer)
+    assert last.text == answer.text
+
+
 async def test_a_stream_that_is_left_half_way_keeps_nothing(
     service: Service, model: ModelServer
 ) -> None:
