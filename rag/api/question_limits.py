@@ -19,6 +19,7 @@ def to_query(
     limits: LimitSettings,
     sampling: SamplingOverrides,
     task: ChatTask | None = None,
+    fresh: bool = False,
 ) -> Query:
     """Returns the last message of a conversation as a question to a collection.
 
@@ -50,6 +51,7 @@ def to_query(
         claims=body.claims if isinstance(body, Asking) else None,
         tags=tuple(body.tags),
         priority=body.priority,
+        fresh=fresh,
     )
 
 

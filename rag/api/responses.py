@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from rag.records import CollectionRecord, DocumentRecord, JobRecord
 from rag.types import (
     Answer,
+    CacheMatch,
     Chunk,
     Citation,
     Claim,
@@ -129,6 +130,15 @@ class RouteOut(BaseModel):
     escalated_from: str | None
 
 
+class CachedOut(BaseModel):
+    """The earlier answer that is given again: its age, its id, and what was asked for it."""
+
+    match: CacheMatch = Field(description="exact: the same question; semantic: in other words.")
+    age_seconds: float
+    question: str
+    answer_id: str
+
+
 class AnswerDetails(SearchResponse):
     """The details of an answer besides its text.
 
@@ -150,6 +160,7 @@ class AnswerDetails(SearchResponse):
     )
     confidence: float
     route: RouteOut | None = Field(description="None if the settings have no routes.")
+    cached: CachedOut | None = Field(description="None: it was made for this question.")
 
 
 class QueryResponse(AnswerDetails):
@@ -295,6 +306,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "missing": answer.missing,
         "confidence": answer.confidence,
         "route": answer.route and asdict(answer.route),
+        "cached": answer.cached and asdict(answer.cached),
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,
         "degraded": answer.degraded,

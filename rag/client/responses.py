@@ -25,6 +25,7 @@ Reason = (
 ClaimOutcome = Literal["supported", "marked", "rewritten", "replaced", "removed"] | str
 Objection = Literal["figure", "name", "support"] | str
 FinishReason = Literal["stop", "length"] | str
+CacheMatch = Literal["exact", "semantic"] | str
 Scope = Literal["ask", "read", "write", "admin", "metrics"] | str
 
 
@@ -123,12 +124,22 @@ class Route(Response):
     escalated_from: str | None
 
 
+class Cached(Response):
+    """The earlier answer that is given again: its age, its id, and what was asked for it."""
+
+    match: CacheMatch
+    age_seconds: float
+    question: str
+    answer_id: str
+
+
 class Answer(SearchResult):
     """An answer; its text is empty if `abstained`, and `reason` then says why.
 
     `question` is the text that was searched for. Feedback names an answer by its `answer_id`.
     `unsupported` has the markers taken out of the answer, `uncited` its sentences without a
-    citation. `missing` has the words of the question that no passage has.
+    citation. `missing` has the words of the question that no passage has. `cached` is None if the
+    answer was made for this question.
     """
 
     answer: str
@@ -143,6 +154,7 @@ class Answer(SearchResult):
     missing: list[str]
     confidence: float
     route: Route | None = None
+    cached: Cached | None
     usage: Usage
     finish_reason: FinishReason | None
 
