@@ -41,6 +41,7 @@ from rag.settings.answer_cache import (
 from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
+from rag.settings.model_cache import ModelCacheSettings
 from rag.settings.operations import (
     AdmissionSettings,
     LimitSettings,
@@ -81,6 +82,7 @@ SECRETS = {
     "queue.broker_url",
     "index.api_key",
     "gateway.limits.redis_url",
+    "model_cache.url",
     "answer_cache.url",
     "generator.api_key",
     "reranker.api_key",
@@ -167,6 +169,7 @@ class Settings(BaseSettings):
     answer_cache: NoAnswerCacheSettings | MemoryAnswerCacheSettings | RedisAnswerCacheSettings = (
         Field(NoAnswerCacheSettings(), discriminator="kind")
     )
+    model_cache: ModelCacheSettings = ModelCacheSettings()
     catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
     queue: LocalQueueSettings | CeleryQueueSettings = Field(
         LocalQueueSettings(), discriminator="kind"

@@ -251,6 +251,11 @@ def cache(name: str, *, hits: int, misses: int) -> None:
     instruments.cached.labels(name, "miss").inc(misses)
 
 
+def model_cache_failed() -> None:
+    """Counts a failure of the cache of models' results."""
+    instruments.model_cache_failures.inc()
+
+
 def answer_cache(result: CacheResult) -> None:
     """Counts a question by what the answer cache had for it, or a failure of the cache."""
     instruments.answer_cache.labels(result).inc()

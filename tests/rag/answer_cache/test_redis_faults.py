@@ -125,7 +125,7 @@ async def test_it_is_killed_in_the_middle_of_traffic_and_comes_back(
     redis: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("generation.circuit_breaker.PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr("rag.process.circuit_breaker.PAUSE_SECONDS", 0.2)
     http, _ = served
     await ask(http)
     await kept(redis)
