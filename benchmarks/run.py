@@ -55,6 +55,8 @@ LONG = (
     "power",
     "qdrant",
     "ranks",
+    "replicas",
+    "routing",
     "scale",
     "tables",
     "tracing",

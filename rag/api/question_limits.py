@@ -50,6 +50,8 @@ def to_query(
         task=task,
         claims=body.claims if isinstance(body, Asking) else None,
         fresh=fresh,
+        tags=tuple(body.tags),
+        priority=body.priority,
     )
 
 

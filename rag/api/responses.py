@@ -128,6 +128,17 @@ class CachedOut(BaseModel):
     answer_id: str
 
 
+class RouteOut(BaseModel):
+    """The route by which an answer's generator was chosen, and why.
+
+    `escalated_from` names the route that wrote the beginning, before a sentence of it was refused.
+    """
+
+    name: str
+    reasons: list[str]
+    escalated_from: str | None
+
+
 class AnswerDetails(SearchResponse):
     """The details of an answer besides its text.
 
@@ -149,6 +160,7 @@ class AnswerDetails(SearchResponse):
     )
     confidence: float
     cached: CachedOut | None = Field(description="None: it was made for this question.")
+    route: RouteOut | None = Field(description="None if the settings have no routes.")
 
 
 class QueryResponse(AnswerDetails):
@@ -294,6 +306,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "missing": answer.missing,
         "confidence": answer.confidence,
         "cached": answer.cached and asdict(answer.cached),
+        "route": answer.route and asdict(answer.route),
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,
         "degraded": answer.degraded,

@@ -21,16 +21,17 @@ from ingest.sources.fetch import parse_url
 from rag.api import shapes
 from rag.api.acl_json import AclIn
 from rag.api.checked_names import checked_name, sendable, storable
-from rag.api.numbers import Flag, Integer
 from rag.api.sampling import SamplingIn
 from rag.errors import ReadError
 from rag.records import Feedback, Rating
 from rag.settings.tree import COLLECTION
+from rag.text.numbers import Flag, Integer
 from rag.text.validation_errors import FewUnknown, FirstFaults, shortened
 from rag.types import (
     ClaimPolicy,
     Condition,
     Message,
+    Priority,
 )
 from retrieval.indexes.filters import check_value
 
@@ -147,6 +148,7 @@ class Retrieval(_Request):
     user: Label | None = Field(None, description="Who asks, in traces.")
     session_id: Label | None = Field(None, description="The conversation, in traces.")
     tags: list[Label] = Field(default=[], max_length=20, description="Anything else, in traces.")
+    priority: Priority = Field("standard", description="The class in which it waits, if it must.")
 
     @field_validator("filters")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rag.errors import ConfigError
@@ -19,11 +19,13 @@ from rag.settings.generation import (
 )
 from rag.settings.operations import GeneratorJudgeSettings
 from rag.settings.retrieval import RetrievalSettings
+from rag.settings.routing import MAIN
 from rag.settings.tree import Settings
 from rag.types import Sampling
 
 if TYPE_CHECKING:
     from generation.drafts.policy import Drafts
+    from generation.fallback import Engine
     from generation.grounding.answerability import Finder, Judge
     from generation.models.vllm import VllmModel
     from generation.query.expansion import QuestionExpander
@@ -66,7 +68,7 @@ def build_expander(
 async def open_generator(
     settings: Settings, finder: Finder, stack: contextlib.AsyncExitStack
 ) -> tuple[Generator, ChatModel | None]:
-    """Opens the generator that the settings name, with its fallbacks; closed by the stack.
+    """Opens the generator that the settings name, with fallbacks and routes; closed by the stack.
 
     Returns with it the first language model among them, if there is one: it rewrites and expands
     questions.
@@ -74,23 +76,67 @@ async def open_generator(
     Raises:
         ConfigError: A template is missing or broken, or a module of an engine is not installed.
     """
-    from generation.fallback import Engine, FallbackGenerator
+    if settings.routes:
+        return await _open_routed(settings, finder, stack)
+    return await _open_main(settings, finder, stack)
 
+
+async def _open_main(
+    settings: Settings, finder: Finder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
     chain = (settings.generator, *settings.fallbacks)
     opened = [await _open_engine(part, finder, stack) for part in chain]
     model = next((model for _, model in opened if model), None)
     if len(chain) == 1:
         return opened[0][0], model
     engines = [
-        Engine(name=_engine_name(part), generator=generator, answers=_probe(part, stack))
-        for part, (generator, _) in zip(chain, opened, strict=True)
+        _engine(part, generator, stack) for part, (generator, _) in zip(chain, opened, strict=True)
     ]
+    return _falling_back(engines, settings, stack), model
+
+
+async def _open_routed(
+    settings: Settings, finder: Finder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
+    """Opens the generator that chooses by routes; where a route's fails, the main one writes."""
+    from generation.fallback import Engine
+    from generation.routing.routed import RoutedGenerator, RouteTo
+    from generation.routing.shared_evidence import SharedEvidence
+
+    evidence = SharedEvidence(finder)
+    main, model = await _open_main(settings, evidence, stack)
+    routes = []
+    for each in settings.routes:
+        generator, own = await _open_engine(each.generator, evidence, stack)
+        engines = [_engine(each.generator, generator, stack), Engine(name=MAIN, generator=main)]
+        backed = _falling_back(engines, settings, stack)
+        routes.append(RouteTo(settings=each, generator=backed))
+        model = model or own
+    judge = _judge(settings.generator, evidence)
+    return RoutedGenerator(routes, main=main, judge=judge, evidence=evidence), model
+
+
+def _engine(
+    settings: GeneratorSettings, generator: Generator, stack: contextlib.AsyncExitStack
+) -> Engine:
+    from generation.fallback import Engine
+
+    return Engine(
+        name=_engine_name(settings), generator=generator, answers=probe_of(settings, stack)
+    )
+
+
+def _falling_back(
+    engines: Sequence[Engine], settings: Settings, stack: contextlib.AsyncExitStack
+) -> Generator:
+    from generation.fallback import FallbackGenerator
+
     made = FallbackGenerator(engines, seconds=settings.limits.query_seconds / len(engines))
     stack.push_async_callback(made.close)
-    return made, model
+    return made
 
 
-def _probe(
+def probe_of(
     settings: GeneratorSettings, stack: contextlib.AsyncExitStack
 ) -> Callable[[], Awaitable[bool]] | None:
     """Returns the check that a generator's server answers, if it has one; closed by the stack."""
@@ -98,10 +144,15 @@ def _probe(
         return None
     from generation.probe import Probe
 
-    key = settings.api_key
-    probe = Probe(settings.base_url, api_key=key.get_secret_value() if key else None)
-    stack.push_async_callback(probe.close)
-    return probe.answers
+    key = _key(settings)
+    probes = [Probe(url, api_key=key) for url in settings.urls]
+    for probe in probes:
+        stack.push_async_callback(probe.close)
+
+    async def any_answers() -> bool:
+        return any(await asyncio.gather(*(probe.answers() for probe in probes)))
+
+    return any_answers
 
 
 def build_extractive(settings: GeneratorSettings, finder: Finder) -> Generator:
@@ -203,25 +254,54 @@ async def _open_model(
 ) -> ChatModel:
     match settings:
         case OpenAIModelSettings():
-            from generation.models.counted_model import CountedModel
-
-            return CountedModel(_open_openai(settings, stack))
+            return await _open_openai(settings, stack)
         case VllmModelSettings():
             return await stack.enter_async_context(open_chat_model(settings))
 
 
-def _open_openai(settings: OpenAIModelSettings, stack: contextlib.AsyncExitStack) -> ChatModel:
+async def _open_openai(
+    settings: OpenAIModelSettings, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    """Opens the model on its server, or on all of its replicas as one."""
+    models = [_on_server(settings, url, stack) for url in settings.urls]
+    if not settings.replicas:
+        return models[0]
+    from generation.replicas.checks import Checks
+    from generation.replicas.model import ReplicatedModel
+    from generation.replicas.pool import Pool
+
+    pool = Pool(settings.replicas)
+    checks = Checks(settings.replicas, pool, model=settings.model, api_key=_key(settings))
+    await stack.enter_async_context(checks.running())
+    return ReplicatedModel(
+        models,
+        pool,
+        affinity=settings.affinity,
+        hedge=settings.hedge,
+        first_token_seconds=settings.first_token_seconds,
+    )
+
+
+def _on_server(
+    settings: OpenAIModelSettings, url: str, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    from generation.models.counted_model import CountedModel
+
     with needing("openai", for_="A model of the kind 'openai'"):
         from generation.models.openai import OpenAIModel
     model = OpenAIModel(
-        base_url=settings.base_url,
-        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        base_url=url,
+        api_key=_key(settings),
         model=settings.model,
         context_tokens=settings.context_tokens,
         seconds=settings.timeout,
     )
     stack.push_async_callback(model.close)
-    return model
+    return CountedModel(model)
+
+
+def _key(settings: OpenAIModelSettings) -> str | None:
+    return settings.api_key.get_secret_value() if settings.api_key else None
 
 
 def _engine_name(settings: GeneratorSettings) -> str:

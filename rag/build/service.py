@@ -20,6 +20,7 @@ from rag.build.retrieval import STAGE_SHARE, Searching, build_section_reader, op
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
 from rag.build.telemetry import open_answer_recorder
+from rag.build.waiting import deadlines
 from rag.pipeline.query import QueryPipeline
 from rag.pipeline.repeating import Repeater
 from rag.settings.tree import Settings
@@ -81,9 +82,9 @@ async def open_service(
             extractive=extractive,
             drafts=drafts,
             claims=settings.citations.claims,
-            at_once=limits.questions,
+            admission=opened.admission,
             ended=observer.ended,
-            seconds=limits.query_seconds,
+            seconds=deadlines(settings),
             rrf_k=settings.retrieval.rrf_k,
             repeater=None if cache is None else Repeater(cache, contents),
         )

@@ -122,6 +122,17 @@ class Cached(Response):
     answer_id: str
 
 
+class Route(Response):
+    """The route by which an answer's generator was chosen, and why.
+
+    `escalated_from` names the route that wrote the beginning, before a sentence of it was refused.
+    """
+
+    name: str
+    reasons: list[str]
+    escalated_from: str | None
+
+
 class Answer(SearchResult):
     """An answer; its text is empty if `abstained`, and `reason` then says why.
 
@@ -143,6 +154,7 @@ class Answer(SearchResult):
     missing: list[str]
     confidence: float
     cached: Cached | None
+    route: Route | None = None
     usage: Usage
     finish_reason: FinishReason | None
 

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
+    Mapping,
     Sequence,
 )
 from dataclasses import replace
@@ -25,6 +26,7 @@ from rag.errors import RagError
 from rag.pipeline.composing import answer_of, refused_claims, task_answer
 from rag.pipeline.repeating import Repeater
 from rag.pipeline.search import Ended, Run, SearchPipeline, unwatched
+from rag.process.fair_admission import FairAdmission
 from rag.protocols import Generator, Retriever
 from rag.telemetry import metrics
 from rag.telemetry.question_spans import describe_checks, describe_delta
@@ -35,6 +37,7 @@ from rag.types import (
     ClaimPolicy,
     Delta,
     Hit,
+    Priority,
     Prompt,
     Query,
     Revision,
@@ -63,8 +66,8 @@ class QueryPipeline(SearchPipeline):
         extractive: Generator,
         drafts: Drafts,
         claims: ClaimPolicy,
-        at_once: int,
-        seconds: float,
+        admission: FairAdmission,
+        seconds: Mapping[Priority, float],
         rrf_k: int,
         ended: Ended = unwatched,
         repeater: Repeater | None = None,
@@ -82,7 +85,7 @@ class QueryPipeline(SearchPipeline):
             extractive: Writes the quotes that replace what the passages do not support.
             drafts: Make the drafts that check what is written.
             claims: The policy for unsupported claims, unless the question has another.
-            at_once: See `SearchPipeline`.
+            admission: See `SearchPipeline`.
             seconds: See `SearchPipeline`.
             rrf_k: See `SearchPipeline`.
             ended: See `SearchPipeline`.
@@ -91,7 +94,7 @@ class QueryPipeline(SearchPipeline):
         super().__init__(
             catalog=catalog,
             retriever=retriever,
-            at_once=at_once,
+            admission=admission,
             seconds=seconds,
             rrf_k=rrf_k,
             ended=ended,
@@ -123,10 +126,11 @@ class QueryPipeline(SearchPipeline):
             BusyError: Too many questions are under way.
             UpstreamError: The deadline passed, or the generator failed.
         """
-        run, task = self._begin(trace), query.task
+        run, task = self._begin(trace, query), query.task
         operation = "answer" if task is None else "task"
-        with self._measured(operation, query, run) as question, self._admission.take():
-            async with contextlib.aclosing(self._working(query, run)) as events:
+        with self._measured(operation, query, run) as question:
+            working = self._working(query, run)
+            async with self._place(query, run), contextlib.aclosing(working) as events:
                 async for event in events:
                     if isinstance(event, Answer) and task is None:
                         question.answered(event)
@@ -142,14 +146,13 @@ class QueryPipeline(SearchPipeline):
         ):  # evaluations measure the rest
             return self._stream(query, run)
         answering = partial(self._stream, admitted=True)
-        in_time = self._in_time("looking for an earlier answer")
-        return self._repeater.stream(query, run, answering, in_time)
+        return self._repeater.stream(query, run, answering)
 
     async def _do(self, task: ChatTask, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         """Does a task of a chat UI, without a search."""
         with run.stopwatch.time("total"):
             query = await self._admitted(query, run)
-            with self._in_time("a task of the chat"):
+            with run.in_time("a task of the chat"):
                 async with asyncio.timeout_at(run.deadline):
                     done = await self._tasks.write(task, run.trace)
         run.add(done.usage, done.degraded)
@@ -182,6 +185,7 @@ class QueryPipeline(SearchPipeline):
             hits=passages,
             message=message,
             sampling=query.sampling,
+            tags=query.tags,
         )
         writing = self._write(prompt, query.claims or self._claims, hits, run)  # 5.
         async with contextlib.aclosing(writing) as events:
@@ -231,7 +235,7 @@ class QueryPipeline(SearchPipeline):
     async def _rewrite(self, query: Query, run: Run) -> Query:
         if self._rewriter is None or not query.history:
             return query
-        with self._in_time("rewriting the question"):
+        with run.in_time("rewriting the question"):
             async with asyncio.timeout_at(run.deadline):
                 rewritten = await self._rewriter.rewrite(query.text, query.history, run.trace)
         run.add(rewritten.usage, rewritten.degraded)
@@ -240,7 +244,7 @@ class QueryPipeline(SearchPipeline):
     async def _expand(self, query: Query, run: Run) -> list[Query]:
         if self._expander is None or not query.text:
             return []
-        with self._in_time("writing what else to search for"):
+        with run.in_time("writing what else to search for"):
             async with asyncio.timeout_at(run.deadline):
                 expansion = await self._expander.expand(query.text, run.trace)
         run.add(expansion.usage, expansion.degraded)
@@ -250,7 +254,7 @@ class QueryPipeline(SearchPipeline):
         if self._reader is None:
             return hits
         with (
-            self._in_time("reading around the hits"),
+            run.in_time("reading around the hits"),
             run.trace.span("widen"),
             run.stopwatch.time("total"),
         ):
@@ -266,7 +270,7 @@ class QueryPipeline(SearchPipeline):
             async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
                 while True:
                     with (
-                        self._in_time("generation"),
+                        run.in_time("generation"),
                         trace.inside(span),
                         run.stopwatch.time("generate"),
                         run.stopwatch.time("total"),
@@ -290,7 +294,7 @@ class QueryPipeline(SearchPipeline):
 
     async def _check(self, writing: Awaitable[list[Written]], run: Run) -> list[Written]:
         with (
-            self._in_time("checking the answer"),
+            run.in_time("checking the answer"),
             run.stopwatch.time("cite"),
             run.stopwatch.time("total"),
         ):

@@ -36,6 +36,13 @@ questions = Counter(
 under_way = Gauge(
     "plumbline_questions_under_way", "Searches, answers and tasks that have not ended."
 )
+queued = Gauge("plumbline_questions_waiting", "Questions that wait for a place.", ["class"])
+waits = Histogram(
+    "plumbline_question_wait_seconds",
+    "What questions waited for a place.",
+    ["class"],
+    buckets=_SECONDS,
+)
 stages = Histogram(
     "plumbline_stage_duration_seconds",
     "What a stage took of a question.",
@@ -43,6 +50,11 @@ stages = Histogram(
     buckets=_SECONDS,
 )
 degraded = Counter("plumbline_degraded", "Questions that a stage had to be left out of.", ["stage"])
+routes = Counter(
+    "plumbline_routes",
+    "Answers by route, and by the route that wrote their beginning and was left.",
+    ["route", "escalated_from"],
+)
 markers = Counter(
     "plumbline_citations",
     "Markers of answers: those that hold, and those taken out as unsupported.",
@@ -135,6 +147,43 @@ usage_rows = Counter(
 outliers = Counter(
     "plumbline_usage_outliers", "Requests that cost many times their tenant's median.", ["tenant"]
 )
+webhook_messages = Counter(
+    "plumbline_webhook_messages",
+    "Attempts to send messages to webhooks: delivered, retried, given up, or dropped unsent.",
+    ["outcome"],
+)
 audit_rows = Counter(
     "plumbline_audit_rows", "Rows of the audit log: written, or lost on the way.", ["outcome"]
+)
+replica_requests = Counter(
+    "plumbline_replica_requests",
+    "Requests to replicas of a model's server, by what they were sent for and how they ended.",
+    ["replica", "kind", "outcome"],
+)
+replica_in_flight = Gauge(
+    "plumbline_replica_requests_in_flight", "Requests that a replica works on for us.", ["replica"]
+)
+replica_tokens = Gauge(
+    "plumbline_replica_tokens_in_flight",
+    "Tokens of those requests, estimated: prompts, and answers of the greatest length.",
+    ["replica"],
+)
+replica_ready = Gauge(
+    "plumbline_replica_ready", "Whether a replica is up and has the model.", ["replica"]
+)
+replica_ejected = Gauge(
+    "plumbline_replica_ejected",
+    "Whether a replica gets no requests because it failed or was far slower than the others.",
+    ["replica"],
+)
+replica_waiting = Gauge(
+    "plumbline_replica_waiting", "Requests in the queue of a replica's engine.", ["replica"]
+)
+replica_kv_cache = Gauge(
+    "plumbline_replica_kv_cache_usage", "Share of its KV cache that is in use.", ["replica"]
+)
+replica_prefix = Gauge(
+    "plumbline_replica_prefix_tokens",
+    "Prompt tokens since its engine's start: looked up in its prefix cache, and found there.",
+    ["replica", "result"],
 )

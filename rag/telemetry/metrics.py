@@ -7,8 +7,9 @@ Each process counts for itself; vLLM counts in the same registry.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -25,7 +26,7 @@ from prometheus_client import (
 from rag.errors import ConfigError
 from rag.records import Backlog
 from rag.telemetry import instruments
-from rag.types import Answer, ChatTaskKind, ClaimOutcome, Delta, Hit, Reason, Usage
+from rag.types import Answer, ChatTaskKind, ClaimOutcome, Delta, Hit, Priority, Reason, Usage
 
 CacheResult = Literal["exact", "semantic", "joined", "miss", "bypassed", "failed"]
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -87,6 +88,7 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     ),
     (instruments.usage_rows, (("written",), ("lost",), ("interrupted",))),
     (instruments.audit_rows, (("written",), ("lost",))),
+    (instruments.webhook_messages, (("delivered",), ("retried",), ("given up",), ("dropped",))),
 )
 for (
     _counter,
@@ -174,8 +176,22 @@ class Question:
         if self.live:
             instruments.markers.labels("supported").inc(len(answer.citations))
             instruments.markers.labels("unsupported").inc(len(answer.unsupported))
+            if route := answer.route:
+                instruments.routes.labels(route.name, route.escalated_from or "").inc()
             for claim in answer.claims:
                 instruments.claims.labels(claim.outcome).inc()
+
+
+@contextlib.contextmanager
+def queued(priority: Priority) -> Iterator[None]:
+    """Counts a question as waiting within the block, and observes how long that was."""
+    gauge, began = instruments.queued.labels(priority), time.perf_counter()
+    gauge.inc()
+    try:
+        yield
+    finally:
+        gauge.dec()
+        instruments.waits.labels(priority).observe(time.perf_counter() - began)
 
 
 def stages(
@@ -275,6 +291,12 @@ def traces(outcome: str, count: int) -> None:
     instruments.traces.labels(outcome).inc(count)
 
 
+def traces_lost() -> float:
+    """Returns how many traces this process has lost."""
+    lost = instruments.traces.labels("lost").collect()
+    return sum(sample.value for metric in lost for sample in metric.samples[:1])
+
+
 def spans(outcome: str, count: int) -> None:
     """Counts processed spans of traces: sent, lost."""
     instruments.spans.labels(outcome).inc(count)
@@ -361,3 +383,8 @@ def _backlog(found: Backlog | None) -> CollectorRegistry:
         )
         given.set(found.oldest_to_score_seconds)
     return registry
+
+
+def webhook_message(outcome: Literal["delivered", "retried", "given up", "dropped"]) -> None:
+    """Counts an attempt to send a message to a webhook, or a message that nobody is left to get."""
+    instruments.webhook_messages.labels(outcome).inc()

@@ -43,6 +43,8 @@ OTHERS: Mapping[str, list[Any]] = {
     "claims": ["off", "mark", "strict"],
 }
 NOT_IN_KEY: Mapping[str, list[Any]] = {
+    "tags": [("anything",)],  # but those that a route names
+    "priority": ["batch"],
     "task": [ChatTask(kind="title", messages=())],  # never looked up
     "fresh": [True],
 }
@@ -72,6 +74,7 @@ def test_each_field_changes_it() -> None:
         key(query, words=frozenset()),
         key(query, words=None),
         key(query, fingerprint="g"),
+        key(replace(query, tags=("chat", "x")), tags={"chat"}),
     ]
     assert len({answer for _, answer in keys}) == len(keys)
     groups = {group for group, _ in keys}
