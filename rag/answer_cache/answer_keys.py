@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
@@ -23,7 +23,14 @@ class Key:
     answer: str
 
 
-def key_of(query: Query, *, version: str, words: Readers | None, fingerprint: str) -> Key:
+def key_of(
+    query: Query,
+    *,
+    version: str,
+    words: Readers | None,
+    fingerprint: str,
+    tags: Collection[str] = (),
+) -> Key:
     """Returns the key of a question's answer.
 
     Args:
@@ -31,6 +38,7 @@ def key_of(query: Query, *, version: str, words: Readers | None, fingerprint: st
         version: That of the collection's content.
         words: Those of the caller's words that let the caller read something; None: all is read.
         fingerprint: That of the settings.
+        tags: Those labels of requests that decide an answer; others do not.
     """
     scope = query.scope
     group = _digest(
@@ -46,7 +54,7 @@ def key_of(query: Query, *, version: str, words: Readers | None, fingerprint: st
             "history": [asdict(message) for message in query.history],
             "sampling": asdict(query.sampling),
             "claims": query.claims,
-            "tags": sorted(query.tags),  # a route may ask for one
+            "tags": sorted({*query.tags} & {*tags}),
         }
     )
     return Key(group=group, answer=_digest({"group": group, "question": normalised(query.text)}))

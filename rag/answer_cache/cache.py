@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from rag.answer_cache.answer_keys import Key, key_of
@@ -60,6 +60,7 @@ class AnswerCache:
         seconds: float,
         patience: float,
         similar: SimilarQuestions | None = None,
+        tags: Collection[str] = (),
         permits: Callable[[str], bool] = lambda _tenant: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -72,6 +73,7 @@ class AnswerCache:
             seconds: Age past which no answer is given again.
             patience: Seconds for which a question waits for one that is the same.
             similar: Finds questions that ask the same in other words; None: equal ones alone.
+            tags: Those labels of requests that decide an answer.
             permits: Returns True if a tenant's answers may be kept.
             clock: Returns the time, in seconds since 1970.
         """
@@ -81,6 +83,7 @@ class AnswerCache:
         self._seconds = seconds
         self._patience = patience
         self._similar = similar
+        self._tags = tags
         self._permits = permits
         self._clock = clock
         self._flights = Flights()
@@ -97,7 +100,13 @@ class AnswerCache:
             metrics.answer_cache("bypassed")
             return Lookup()
         words = await self._contents.words(content)
-        key = key_of(query, version=content.version, words=words, fingerprint=self._fingerprint)
+        key = key_of(
+            query,
+            version=content.version,
+            words=words,
+            fingerprint=self._fingerprint,
+            tags=self._tags,
+        )
         if query.fresh:
             metrics.answer_cache("bypassed")
             return Lookup(making=self._making(query, key, content, None))

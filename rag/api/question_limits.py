@@ -49,9 +49,9 @@ def to_query(
         sampling=sampling,
         task=task,
         claims=body.claims if isinstance(body, Asking) else None,
+        fresh=fresh,
         tags=tuple(body.tags),
         priority=body.priority,
-        fresh=fresh,
     )
 
 

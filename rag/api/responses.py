@@ -119,6 +119,15 @@ class ClaimOut(BaseModel):
     end: int | None
 
 
+class CachedOut(BaseModel):
+    """The earlier answer that is given again: its age, its id, and what was asked for it."""
+
+    match: CacheMatch = Field(description="exact: the same question; semantic: in other words.")
+    age_seconds: float
+    question: str
+    answer_id: str
+
+
 class RouteOut(BaseModel):
     """The route by which an answer's generator was chosen, and why.
 
@@ -128,15 +137,6 @@ class RouteOut(BaseModel):
     name: str
     reasons: list[str]
     escalated_from: str | None
-
-
-class CachedOut(BaseModel):
-    """The earlier answer that is given again: its age, its id, and what was asked for it."""
-
-    match: CacheMatch = Field(description="exact: the same question; semantic: in other words.")
-    age_seconds: float
-    question: str
-    answer_id: str
 
 
 class AnswerDetails(SearchResponse):
@@ -159,8 +159,8 @@ class AnswerDetails(SearchResponse):
         description="If it abstained: words or identifiers of the question that no passage has."
     )
     confidence: float
-    route: RouteOut | None = Field(description="None if the settings have no routes.")
     cached: CachedOut | None = Field(description="None: it was made for this question.")
+    route: RouteOut | None = Field(description="None if the settings have no routes.")
 
 
 class QueryResponse(AnswerDetails):
@@ -305,8 +305,8 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "reason": answer.reason,
         "missing": answer.missing,
         "confidence": answer.confidence,
-        "route": answer.route and asdict(answer.route),
         "cached": answer.cached and asdict(answer.cached),
+        "route": answer.route and asdict(answer.route),
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,
         "degraded": answer.degraded,

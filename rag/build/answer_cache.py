@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _DECIDING = {
     *("embedder", "chunker", "retrieval", "reranker", "index", "generator", "fallbacks"),
-    *("citations", "routes"),
+    *("routes", "citations"),
 }
 """The parts of the settings on which answers depend."""
 PATIENCE = 0.5
@@ -65,6 +65,7 @@ async def open_answer_cache(
         seconds=kind.ttl_seconds,
         patience=settings.limits.query_seconds * PATIENCE,
         similar=similar,
+        tags={tag for route in settings.routes for tag in route.tags},
         permits=(lambda _tenant: True) if in_memory else privacy.allows,
     )
     stack.push_async_callback(cache.close)
@@ -73,17 +74,14 @@ async def open_answer_cache(
 
 def fingerprint_of(settings: Settings) -> str:
     """Returns a digest of the version, and of all settings and prompts on which answers depend."""
+    routed = (route.generator for route in settings.routes)
+    generators = (settings.generator, *settings.fallbacks, *routed)
     parts = {
         "version": rag.__version__,
         "settings": settings.model_dump(mode="json", include=_DECIDING),
-        "prompts": [_prompt(part) for part in _generators(settings)],
+        "prompts": [_prompt(part) for part in generators],
     }
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _generators(settings: Settings) -> tuple[GeneratorSettings, ...]:
-    routes = (route.generator for route in settings.routes)
-    return (settings.generator, *settings.fallbacks, *routes)
 
 
 def _prompt(settings: GeneratorSettings) -> str:

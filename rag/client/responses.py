@@ -113,6 +113,15 @@ class Claim(Response):
     end: int | None
 
 
+class Cached(Response):
+    """The earlier answer that is given again: its age, its id, and what was asked for it."""
+
+    match: CacheMatch
+    age_seconds: float
+    question: str
+    answer_id: str
+
+
 class Route(Response):
     """The route by which an answer's generator was chosen, and why.
 
@@ -122,15 +131,6 @@ class Route(Response):
     name: str
     reasons: list[str]
     escalated_from: str | None
-
-
-class Cached(Response):
-    """The earlier answer that is given again: its age, its id, and what was asked for it."""
-
-    match: CacheMatch
-    age_seconds: float
-    question: str
-    answer_id: str
 
 
 class Answer(SearchResult):
@@ -153,8 +153,8 @@ class Answer(SearchResult):
     reason: Reason | None
     missing: list[str]
     confidence: float
-    route: Route | None = None
     cached: Cached | None
+    route: Route | None = None
     usage: Usage
     finish_reason: FinishReason | None
 

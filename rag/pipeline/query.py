@@ -146,8 +146,7 @@ class QueryPipeline(SearchPipeline):
         ):  # evaluations measure the rest
             return self._stream(query, run)
         answering = partial(self._stream, admitted=True)
-        in_time = run.in_time("looking for an earlier answer")
-        return self._repeater.stream(query, run, answering, in_time)
+        return self._repeater.stream(query, run, answering)
 
     async def _do(self, task: ChatTask, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         """Does a task of a chat UI, without a search."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,6 @@ class Repeater:
         query: Query,
         run: Run,
         answering: Callable[[Query, Run], AsyncGenerator[Event, None]],
-        in_time: AbstractContextManager[None],
     ) -> AsyncGenerator[Event, None]:
         """Yields the events of a question, as `QueryPipeline.stream` does.
 
@@ -40,9 +38,8 @@ class Repeater:
             query: The question.
             run: Has its deadline.
             answering: Runs the stages of a question whose collection exists.
-            in_time: Turns a time-out of the look-up into an error.
         """
-        with run.stopwatch.time("total"), in_time:
+        with run.stopwatch.time("total"), run.in_time("looking for an earlier answer"):
             async with asyncio.timeout_at(run.deadline):
                 content = await self._contents.of(query.scope)
                 query = replace(query, scope=content.scope)

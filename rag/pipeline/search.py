@@ -51,6 +51,12 @@ class Run:
         self.usage = add_usage(self.usage, usage)
         self.degraded += degraded
 
+    def leave_out(self, omissions: Iterable[str]) -> None:
+        """Records stages that were left out, in the trace as well."""
+        omissions = tuple(omissions)
+        self.trace.degraded += omissions
+        self.degraded += omissions
+
     def begin(self) -> None:
         """Sets the deadline, from now."""
         self.deadline = asyncio.get_running_loop().time() + self.seconds
@@ -58,12 +64,6 @@ class Run:
     def in_time(self, stage: str) -> InTime:
         """Returns the block within which the passing of the deadline names the stage."""
         return InTime(stage, self.seconds)
-
-    def leave_out(self, omissions: Iterable[str]) -> None:
-        """Records stages that were left out, in the trace as well."""
-        omissions = tuple(omissions)
-        self.trace.degraded += omissions
-        self.degraded += omissions
 
 
 Ended = Callable[[Query, Trace, Answer | None], None]

@@ -197,8 +197,8 @@ class Answer:
     finish_reason: FinishReason | None
     timings: Mapping[str, float]
     trace_id: str
-    route: Route | None = None
     cached: Cached | None = None
+    route: Route | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

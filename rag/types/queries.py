@@ -116,9 +116,9 @@ class Query:
     sampling: SamplingOverrides = SamplingOverrides()
     task: ChatTask | None = None
     claims: ClaimPolicy | None = None
+    fresh: bool = False
     tags: tuple[str, ...] = ()
     priority: Priority = "standard"
-    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,9 +44,10 @@ OTHERS: Mapping[str, list[Any]] = {
     "tags": [("a",), ("a", "b")],
 }
 NOT_IN_KEY: Mapping[str, list[Any]] = {
+    "tags": [("anything",)],  # but those that a route names
+    "priority": ["batch"],
     "task": [ChatTask(kind="title", messages=())],  # never looked up
     "fresh": [True],
-    "priority": ["batch"],
 }
 
 
@@ -74,6 +75,7 @@ def test_each_field_changes_it() -> None:
         key(query, words=frozenset()),
         key(query, words=None),
         key(query, fingerprint="g"),
+        key(replace(query, tags=("chat", "x")), tags={"chat"}),
     ]
     assert len({answer for _, answer in keys}) == len(keys)
     groups = {group for group, _ in keys}

@@ -83,8 +83,8 @@ async def test_only_words_that_a_document_names_count(catalog: Catalog, scope: S
     )
     assert await catalog.contents.words(await catalog.contents.of(scope)) is None
     content = await catalog.contents.of(anna)
-    assert await catalog.contents.words(content) == {"group:sales", DEFAULT}
+    assert await catalog.contents.words(content) == frozenset({"group:sales", DEFAULT})
     await catalog.acls.set(scope, "a", frozenset({"user:anna"}))
     await catalog.acls.set_default(scope, frozenset({"user:bert"}))
     content = await catalog.contents.of(anna)
-    assert await catalog.contents.words(content) == {"user:anna"}
+    assert await catalog.contents.words(content) == frozenset({"user:anna"})
