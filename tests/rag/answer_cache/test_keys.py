@@ -41,7 +41,6 @@ OTHERS: Mapping[str, list[Any]] = {
         SamplingOverrides(schema={"type": "object"}),
     ],
     "claims": ["off", "mark", "strict"],
-    "tags": [("a",), ("a", "b")],
 }
 NOT_IN_KEY: Mapping[str, list[Any]] = {
     "tags": [("anything",)],  # but those that a route names
