@@ -12,6 +12,7 @@ from rag.catalog.batch_queue import BatchQueue
 from rag.catalog.batch_results import BatchResults
 from rag.catalog.batches import Batches
 from rag.catalog.collections import Collections
+from rag.catalog.content_versions import ContentVersions
 from rag.catalog.database import Database
 from rag.catalog.documents import Documents
 from rag.catalog.jobs import Jobs
@@ -39,6 +40,7 @@ class Catalog:
         self.unsettled = Unsettled(database)
         self.staged = Staged(database)
         self.collections = Collections(database)
+        self.contents = ContentVersions(database)
         self.acls = Acls(database)
         self.documents = Documents(database, self.unsettled)
         self.versions = Versions(database, self.unsettled, self.staged)

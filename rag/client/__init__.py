@@ -72,6 +72,7 @@ from .flow import NEVER, Retries
 from .requests import File, Filter, Message, NewDocument, Readers, ResponseFormat
 from .responses import (
     Answer,
+    Cached,
     Cell,
     Citation,
     Claim,
@@ -105,6 +106,7 @@ __all__ = [
     "BatchFile",
     "BatchFilePage",
     "BatchPage",
+    "Cached",
     "Cause",
     "Cell",
     "Change",
