@@ -32,6 +32,7 @@ from rag.telemetry import metrics
 from rag.telemetry.question_spans import describe_checks, describe_delta
 from rag.telemetry.trace import Trace
 from rag.types import (
+    BASE,
     Answer,
     ChatTask,
     Citation,
@@ -73,6 +74,7 @@ class QueryPipeline(SearchPipeline):
         seconds: float,
         rrf_k: int,
         ended: Ended = unwatched,
+        variant: str = BASE,
     ) -> None:
         """Makes a pipeline.
 
@@ -91,6 +93,7 @@ class QueryPipeline(SearchPipeline):
             seconds: See `SearchPipeline`.
             rrf_k: See `SearchPipeline`.
             ended: See `SearchPipeline`.
+            variant: See `SearchPipeline`.
         """
         super().__init__(
             catalog=catalog,
@@ -99,6 +102,7 @@ class QueryPipeline(SearchPipeline):
             seconds=seconds,
             rrf_k=rrf_k,
             ended=ended,
+            variant=variant,
         )
         self._tasks = tasks
         self._rewriter = rewriter
@@ -127,6 +131,7 @@ class QueryPipeline(SearchPipeline):
             UpstreamError: The deadline passed, or the generator failed.
         """
         run, task = self._begin(trace), query.task
+        run.add(Usage(), query.degraded)
         operation = "answer" if task is None else "task"
         with self._measured(operation, query, run) as question, self._admission.take():
             working = self._stream(query, run) if task is None else self._do(task, query, run)
@@ -255,7 +260,7 @@ class QueryPipeline(SearchPipeline):
     async def _generate(self, prompt: Prompt, run: Run) -> AsyncGenerator[Delta, None]:
         """Yields the generator's deltas; their usage counts once they end, even if early."""
         usage, trace = Usage(), run.trace
-        pace = metrics.Pace(live=trace.experiment is None)
+        pace = metrics.Pace(live=trace.live)
         span = trace.open("generate", "generation")
         try:
             async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
@@ -348,6 +353,7 @@ def _answer(
         finish_reason=last.finish_reason,
         timings=dict(run.stopwatch.milliseconds),
         trace_id=run.trace.id,
+        variant=run.variant,
     )
 
 

@@ -17,7 +17,7 @@ from rag.telemetry.metering import failure
 from rag.telemetry.question_spans import hit_output, query_input
 from rag.telemetry.stopwatch import Stopwatch
 from rag.telemetry.trace import Attribute, Span, Trace
-from rag.types import Answer, Hit, Query, Retrieved, Scope, SearchResult, Usage, add_usage
+from rag.types import BASE, Answer, Hit, Query, Retrieved, Scope, SearchResult, Usage, add_usage
 from retrieval.fusion import fuse_hits
 
 
@@ -31,6 +31,7 @@ class Run:
 
     trace: Trace
     deadline: float
+    variant: str
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     degraded: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -60,6 +61,7 @@ class SearchPipeline:
         seconds: float,
         rrf_k: int,
         ended: Ended = unwatched,
+        variant: str = BASE,
     ) -> None:
         """Makes a pipeline.
 
@@ -71,6 +73,7 @@ class SearchPipeline:
             rrf_k: k of `rrf`, if a question is searched for in several forms.
             ended: Called with each question that has ended, its trace and, if there is one, its
                 answer; returns at once.
+            variant: The name of the pipeline, which its answers have.
         """
         self._catalog = catalog
         self._retriever = retriever
@@ -82,6 +85,7 @@ class SearchPipeline:
         )
         self._seconds = seconds
         self._rrf_k = rrf_k
+        self.variant = variant
 
     async def search(self, query: Query, trace: Trace) -> SearchResult:
         """Returns the hits without an answer.
@@ -109,7 +113,9 @@ class SearchPipeline:
         await self._retrieve([query], self._begin(Trace()))
 
     def _begin(self, trace: Trace) -> Run:
-        run = Run(trace=trace, deadline=asyncio.get_running_loop().time() + self._seconds)
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        run = Run(trace=trace, deadline=deadline, variant=self.variant)
+        trace.variant = self.variant
         trace.stopwatch = run.stopwatch  # the spans of all stages are timed by it
         return run
 
@@ -120,10 +126,11 @@ class SearchPipeline:
         attributes: dict[str, Attribute] = {
             "operation": operation,
             "collection": query.scope.collection,
+            "variant": trace.variant,
         }
         trace.tenant = tenant = query.scope.tenant
         trace.root = Span("query", input=query.text, attributes=attributes)
-        live = trace.experiment is None  # an evaluation on a worker must set off no alarm
+        live = trace.live  # an evaluation on a worker must set off no alarm
         ended: Outcome = "hung_up"
         if operation != "search":  # no model works for it that anyone is charged for
             trace.meter.begin("ask")
@@ -142,9 +149,11 @@ class SearchPipeline:
             finally:
                 trace.meter.end(ended, trace_id=trace.id)
                 trace.outcome = question.outcome
+                trace.failed = ended == "failed"
                 trace.root.output = question.answer and question.answer.text
                 trace.root.close()
                 if live:
+                    metrics.variant(trace.variant, ended)
                     metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
                 self._ended(query, trace, question.answer)
 

@@ -8,7 +8,7 @@ Each process counts for itself; vLLM counts in the same registry.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -23,9 +23,9 @@ from prometheus_client import (
 )
 
 from rag.errors import ConfigError
-from rag.records import Backlog
+from rag.records import Backlog, Outcome
 from rag.telemetry import instruments
-from rag.types import Answer, ChatTaskKind, ClaimOutcome, Delta, Hit, Reason, Usage
+from rag.types import BASE, Answer, ChatTaskKind, ClaimOutcome, Delta, Hit, Reason, Usage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _tenants: set[str] = set()
@@ -52,7 +52,10 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
         instruments.degraded,
         (
             (stage,)
-            for stage in ("rewrite", "expand", "dense", "rerank", "passages", "claims", "task")
+            for stage in (
+                *("rewrite", "expand", "dense", "rerank", "passages", "claims", "task"),
+                "variant",
+            )
         ),
     ),
     (instruments.markers, (("supported",), ("unsupported",))),
@@ -80,6 +83,8 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
             for decision in ("open", "closed", "not settled")
         ),
     ),
+    (instruments.shadows, (("answered",), ("failed",), ("dropped",))),
+    (instruments.rollout_decisions, (("advance",), ("promote",), ("roll_back",))),
     (instruments.usage_rows, (("written",), ("lost",), ("interrupted",))),
     (instruments.audit_rows, (("written",), ("lost",))),
 )
@@ -303,6 +308,30 @@ def usage_rows(outcome: str, count: int) -> None:
 def usage_outlier(tenant: str) -> None:
     """Counts a request that cost many times its tenant's median."""
     instruments.outliers.labels(_label(tenant)).inc()
+
+
+def variants(available: Mapping[str, bool]) -> None:
+    """Sets which variants could be built, and has their counters start at 0."""
+    for name, built in available.items():
+        instruments.variant_available.labels(name).set(built)
+    for name in (BASE, *available):
+        for outcome in ("ok", "abstained", "refused", "failed", "hung_up"):
+            instruments.variants.labels(name, outcome)
+
+
+def variant(name: str, outcome: Outcome) -> None:
+    """Counts a question by the variant that worked for it."""
+    instruments.variants.labels(name, outcome).inc()
+
+
+def shadow(outcome: Literal["answered", "failed", "dropped"]) -> None:
+    """Counts a question that a variant was to answer besides."""
+    instruments.shadows.labels(outcome).inc()
+
+
+def rollout_decision(action: Literal["advance", "promote", "roll_back"]) -> None:
+    """Counts what became of a rollout by itself."""
+    instruments.rollout_decisions.labels(action).inc()
 
 
 def audit_rows(outcome: Literal["written", "lost"], count: int) -> None:

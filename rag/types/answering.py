@@ -51,6 +51,8 @@ class Citation:
     marker_end: int = 0
 
 
+BASE = "base"
+"""The name of the pipeline of the settings, without a variant."""
 FinishReason = Literal["stop", "length"]
 """The reason why a model stopped: "stop" at the end of its text, "length" at `max_tokens`."""
 Reason = Literal[
@@ -148,7 +150,7 @@ class Answer:
     text order. `claims` are the sentences that a model wrote, as far as they were checked, in the
     order they were written. `passages` are the hits as the generator read them. `finish_reason` is
     None if no model wrote the answer. Several answers may share a `trace_id`, which callers may
-    choose.
+    choose. `variant` names the pipeline that answered.
     """
 
     id: str
@@ -169,6 +171,7 @@ class Answer:
     finish_reason: FinishReason | None
     timings: Mapping[str, float]
     trace_id: str
+    variant: str = BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,7 @@ class ChatTask:
 class Query:
     """A question to the service; `history` holds the earlier messages of the chat, oldest first.
 
+    `degraded` names what was left out before, as in `Answer`.
     `sampling` is used if a language model answers, and `claims` is then the policy for what it
     claims; None: that of the settings. With a `task`, that is done instead, and nothing
     is searched for.
@@ -92,6 +93,7 @@ class Query:
     sampling: SamplingOverrides = SamplingOverrides()
     task: ChatTask | None = None
     claims: ClaimPolicy | None = None
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
