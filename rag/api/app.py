@@ -50,6 +50,7 @@ def create_app(
     with importing():  # here: commands, which open less, need none of it
         from rag.build.gateway import open_gateway
         from rag.build.running import announcing, scoring, start
+        from rag.build.variants import rolling_out
 
     running = Running()
 
@@ -60,6 +61,7 @@ def create_app(
                 queue.started(),
                 scoring(service),
                 announcing(service),
+                rolling_out(service),
                 open_gateway(service) as gateway,
             ):
                 await _warm(service)
@@ -173,12 +175,13 @@ def _all_routers() -> list[APIRouter]:
         keys,
         me,
         questions,
+        rollouts,
         usage,
         whole_service,
     )
 
     own = (questions, feedback, documents, collections, jobs, keys, usage)
-    views = (me, answers, eval_runs, whole_service)
+    views = (me, answers, eval_runs, whole_service, rollouts)
     others = (openai, rerankers, dify, ollama, open_webui)
     return [module.router for module in (*own, *views, *others, health)]
 

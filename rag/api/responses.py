@@ -138,6 +138,7 @@ class AnswerDetails(SearchResponse):
         description="If it abstained: words or identifiers of the question that no passage has."
     )
     confidence: float
+    variant: str = Field(description="The pipeline that answered; `base` without a rollout.")
 
 
 class QueryResponse(AnswerDetails):
@@ -286,6 +287,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "timings": answer.timings,
         "degraded": answer.degraded,
         "trace_id": answer.trace_id,
+        "variant": answer.variant,
     }
 
 

@@ -122,17 +122,18 @@ class Rollouts:
         async with self._db.write() as db:
             await db.execute(rollout_writers.delete().where(old))
 
-    async def answers(self, rollout: Rollout, *, limit: int) -> Sequence[sa.RowMapping]:
+    async def answers(self, rollout: Rollout, *, limit: int) -> list[dict[str, Any]]:
         """Returns what the latest stored answers of a rollout's version say, of all tenants.
 
         The names are `variant`, `reason`, `seconds`, `cost`, `confidence` and `scores`.
         """
         mine = answers.c.rollout == rollout.name, answers.c.rollout_version == rollout.version
-        return await self._db.rows(_SAID.where(*mine).limit(limit))
+        return [dict(row) for row in await self._db.rows(_SAID.where(*mine).limit(limit))]
 
-    async def recent(self, *, limit: int) -> Sequence[sa.RowMapping]:
+    async def recent(self, *, limit: int) -> list[dict[str, Any]]:
         """Returns the same of the latest answers of the base, of all tenants."""
-        return await self._db.rows(_SAID.where(answers.c.variant == BASE).limit(limit))
+        base = _SAID.where(answers.c.variant == BASE).limit(limit)
+        return [dict(row) for row in await self._db.rows(base)]
 
 
 _BY_NAME = rollouts.select().order_by(rollouts.c.name)

@@ -117,7 +117,8 @@ class Answer(SearchResult):
 
     `question` is the text that was searched for. Feedback names an answer by its `answer_id`.
     `unsupported` has the markers taken out of the answer, `uncited` its sentences without a
-    citation. `missing` has the words of the question that no passage has.
+    citation. `missing` has the words of the question that no passage has. `variant` names the
+    pipeline that answered.
     """
 
     answer: str
@@ -131,6 +132,7 @@ class Answer(SearchResult):
     reason: Reason | None
     missing: list[str]
     confidence: float
+    variant: str
     usage: Usage
     finish_reason: FinishReason | None
 

@@ -58,12 +58,12 @@ class Plan:
     steps: tuple[float, ...] = (1.0, 5.0, 25.0, 50.0, 100.0)
     dwell_seconds: float = 3600.0
     questions: int = 100
-    limits: Mapping[Measure, float] = field(default_factory=lambda: dict(LIMITS))
-    tolerances: Mapping[Measure, float] = field(default_factory=lambda: dict(TOLERANCES))
+    limits: Mapping[str, float] = field(default_factory=lambda: dict(LIMITS))
+    tolerances: Mapping[str, float] = field(default_factory=lambda: dict(TOLERANCES))
 
 
-LIMITS: Mapping[Measure, float] = {"errors": 0.2}
-TOLERANCES: Mapping[Measure, float] = {
+LIMITS: Mapping[str, float] = {"errors": 0.2}
+TOLERANCES: Mapping[str, float] = {
     "errors": 0.005,
     "abstained": 0.02,
     "seconds": 1.1,

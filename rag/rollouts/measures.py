@@ -33,6 +33,10 @@ class Scale:
         """Returns the value at a place: of a mean place, the geometric mean of the values."""
         return self.least * math.exp(place * self._width)
 
+    def factor(self, step: float) -> float:
+        """Returns the factor that `step` is given."""
+        return math.exp(step * self._width)
+
     def step(self, factor: float) -> float:
         """Returns by how much the place rises if a value is multiplied by a factor."""
         return math.log(factor) / self._width

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rag.records import BASE, Arm, Measure, Observation, Plan, Rollout, RolloutState, Tally
-from rag.rollouts.canary import decide, folded, watched
+from rag.records import Arm, Measure, Observation, Plan, Rollout, RolloutState, Tally
+from rag.rollouts.canary import decide, folded
 from rag.rollouts.lifecycle import advanced, rolled_back, started
 from rag.rollouts.measures import SCALES
+from rag.types import BASE
 
 RUNS = int(os.environ.get("CANARY_RUNS", "200"))
 NOTHING_WORSE: dict[Measure, float] = {
@@ -73,7 +72,8 @@ def simulate(variant: Engine, base: Engine, seed: int, *, look: float = LOOK) ->
     """Runs a canary until it is promoted or rolled back, on a clock of its own."""
     rng = np.random.default_rng(seed)
     given, now = 0, 0.0
-    rollout = started(Rollout(name="new", kind="canary", variant="v", plan=PLAN), None, 0, force=False)
+    new = Rollout(name="new", kind="canary", variant="v", plan=PLAN)
+    rollout = started(new, None, now, force=False)
     while rollout.state == "running":
         now += look
         n = int(rng.poisson(A_SECOND * look))
@@ -82,7 +82,7 @@ def simulate(variant: Engine, base: Engine, seed: int, *, look: float = LOOK) ->
         arm = Arm(rollout.name, rollout.version, BASE)
         seen = [
             Observation(arm=arm, tallies=base.observe(n - chosen, rng)),
-            Observation(arm=replace(arm, variant="v"), tallies=variant.observe(chosen, rng)),
+            Observation(arm=arm._replace(variant="v"), tallies=variant.observe(chosen, rng)),
         ]
         rollout = replace(rollout, evidence=folded(rollout, seen))
         decision = decide(rollout, now)
