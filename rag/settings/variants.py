@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from rag.settings.base import Part
 from rag.settings.generation import GeneratorSettings
 from rag.settings.retrieval import EmbedderSettings, RerankerSettings, RetrievalSettings
+from rag.types import BASE
 
-VariantName = Annotated[str, StringConstraints(pattern=r"^(?!base$)[a-z0-9][a-z0-9._-]{0,39}$")]
-"""`base` is the pipeline of the settings themselves."""
+
+def _not_base(name: str) -> str:
+    if name == BASE:
+        raise ValueError("it is the name of the pipeline of the settings themselves")
+    return name
+
+
+VariantName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$"), AfterValidator(_not_base)
+]
 PARTS = ("generator", "retrieval", "reranker", "embedder")
 """The parts that a variant may change."""
 
