@@ -213,8 +213,15 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
 
 async def _warm(service: Service) -> None:
     """Opens every collection with a search, so that the first question finds them in memory."""
+    of_others = {
+        collection
+        for variant in service.settings.variants.values()
+        if variant.embedder is not None
+        for collection in variant.collections.values()
+    }
     for scope in await service.catalog.collections.everywhere():
-        await service.query.warm(scope)
+        if scope.collection not in of_others:  # the variant that has its embedder opens it
+            await service.query.warm(scope)
 
 
 async def _on_client_gone(_request: Request, _error: Exception) -> Response:

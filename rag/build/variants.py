@@ -107,15 +107,13 @@ async def _open_searching(
     if settings.embedder != base.embedder:
         embedder = await asyncio.to_thread(build_embedder, settings.embedder)
         stack.callback(embedder.close)
-        folder = settings.data_dir.resolve() / INDEX
-        index = build_index(settings, folder, embedder.dim, opened.encoder)
-        stack.push_async_callback(index.close)
-        opened = replace(
-            opened,
-            embedder=embedder,
-            index=index,
-            tokens=build_token_embedder(settings.reranker, embedder),
-        )
+        index = opened.index
+        if settings.index.kind == "qdrant":  # it checks the length of vectors
+            folder = settings.data_dir.resolve() / INDEX
+            index = build_index(settings, folder, embedder.dim, opened.encoder)
+            stack.push_async_callback(index.close)
+        tokens = build_token_embedder(settings.reranker, embedder)
+        opened = replace(opened, embedder=embedder, index=index, tokens=tokens)
         await opened.warm()
     elif (settings.retrieval, settings.reranker) == (base.retrieval, base.reranker):
         return opened
@@ -143,7 +141,7 @@ async def _open_answering(
 ) -> Answering:
     """Returns what a variant answers with; a language model that is open is not opened again."""
     base, ours = service.settings, service.answering
-    if searching.index is not service.index:
+    if searching.embedder is not service.embedder:
         return await open_answering(settings, searching, stack)
     finder = build_finder(searching)
     if settings.generator == base.generator:
