@@ -54,6 +54,7 @@ LONG = (
     "power",
     "qdrant",
     "ranks",
+    "rollouts",
     "scale",
     "tables",
     "tracing",
