@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rag.build.answering import build_pipeline, open_answering
+from rag.build.answer_parts import build_pipeline, open_answering
 from rag.build.retrieval import Searching, open_searching
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
@@ -20,7 +20,7 @@ from rag.telemetry.trace import Trace
 from rag.types import Answer, Query
 
 if TYPE_CHECKING:
-    from rag.build.answering import Answering
+    from rag.build.answer_parts import Answering
     from rag.pipeline.search import Ended
     from rag.protocols import ChatModel, SupportScorer
     from retrieval.embedders.embedder import ModelEmbedder

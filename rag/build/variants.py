@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rag.build.answering import (
+from rag.build.answer_parts import (
     Answering,
     build_answering,
     build_finder,

@@ -25,7 +25,7 @@ from rag.api.rollout_schemas import (
 from rag.api.routes.common import PROBLEMS, json_response
 from rag.build.service import Service
 from rag.errors import ConflictError
-from rag.rollouts.administration import act, start
+from rag.rollouts.changes import act, start
 from rag.rollouts.router import Router
 from rag.types import BASE
 

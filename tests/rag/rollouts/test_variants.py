@@ -133,7 +133,7 @@ async def test_a_shadow_is_compared_and_never_shown(folder: Path, embedder: Bert
         async with rolled_out(folder, embedder, variants) as (http, _):
             await started(http, kind="shadow", variant="quiet")
 
-            async def seen() -> Json | None:
+            async def seen() -> dict[tuple[str, str], Json]:
                 assert (await ask(http))["variant"] == "base"
                 evidence = (await http.get("/v1/rollouts/new")).json()["evidence"]
                 return {(each["arm"], each["measure"]): each for each in evidence}
