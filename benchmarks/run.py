@@ -55,6 +55,7 @@ LONG = (
     "qdrant",
     "ranks",
     "rollouts",
+    "routing",
     "scale",
     "tables",
     "tracing",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from rag.types import QuestionKind
+
 _TIME_UNIT = (
     r"(?:second|minute|hour|day|night|week|month|year|decade|sekunde|minute|stunde|tag|nacht|nächte|"
     r"woche|monat|jahr|jahrzehnt|jahrhundert)(?:s|n|en|e|es)?"
@@ -38,7 +40,7 @@ _COST = (
     r"penalty|kost\w+|zahl\w+|preis|gebühr|miete|beitrag|strafe|eintritt|kaution|gehalt|gage|teuer)"
 )
 
-_KINDS: tuple[tuple[str, str, str], ...] = (
+_KINDS: tuple[tuple[QuestionKind, str, str], ...] = (
     (
         "reason",
         r"why|warum|weshalb|wieso|what (?:is|was) the reason",
@@ -145,18 +147,24 @@ _WORDS_BETWEEN = 4
 """Words, at most, from a number to what it counts: "46 flat and very old boats"."""
 
 
+def kind_of(question: str) -> QuestionKind | None:
+    """Returns the kind of thing that the question's first wh-word wants; None without one."""
+    found = [
+        (match.start(), name) for name, asking in _ASKING if (match := asking.search(question))
+    ]
+    # Of two at one place, the first in the table counts.
+    return min(found, key=lambda each: each[0])[1] if found else None
+
+
 def lacks_type(question: str) -> Callable[[str], bool]:
     """Returns a function that tells whether a text lacks what the question's first wh-word wants.
 
     A time for `when`, an amount of money for `what does … cost`, a name or a role that is not in
     the question for `who`. A question without such a word lacks nothing.
     """
-    found = [
-        (match.start(), name) for name, asking in _ASKING if (match := asking.search(question))
-    ]
-    if not found:
+    kind = kind_of(question)
+    if kind is None:
         return lambda text: False
-    kind = min(found, key=lambda each: each[0])[1]  # of two at one place, the first in the table
     if kind == "person":
         return lambda text: not _has_person(text, question)
     return lambda text: _HOLDING[kind].search(text) is None

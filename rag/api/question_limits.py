@@ -48,6 +48,8 @@ def to_query(
         sampling=sampling,
         task=task,
         claims=body.claims if isinstance(body, Asking) else None,
+        tags=tuple(body.tags),
+        priority=body.priority,
     )
 
 

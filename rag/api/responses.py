@@ -118,6 +118,17 @@ class ClaimOut(BaseModel):
     end: int | None
 
 
+class RouteOut(BaseModel):
+    """The route by which an answer's generator was chosen, and why.
+
+    `escalated_from` names the route that wrote the beginning, before a sentence of it was refused.
+    """
+
+    name: str
+    reasons: list[str]
+    escalated_from: str | None
+
+
 class AnswerDetails(SearchResponse):
     """The details of an answer besides its text.
 
@@ -139,6 +150,7 @@ class AnswerDetails(SearchResponse):
     )
     confidence: float
     variant: str = Field(description="The pipeline that answered; `base` without a rollout.")
+    route: RouteOut | None = Field(description="None if the settings have no routes.")
 
 
 class QueryResponse(AnswerDetails):
@@ -283,6 +295,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "reason": answer.reason,
         "missing": answer.missing,
         "confidence": answer.confidence,
+        "route": answer.route and asdict(answer.route),
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,
         "degraded": answer.degraded,

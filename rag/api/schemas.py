@@ -31,6 +31,7 @@ from rag.types import (
     ClaimPolicy,
     Condition,
     Message,
+    Priority,
 )
 from retrieval.indexes.filters import check_value
 
@@ -147,6 +148,7 @@ class Retrieval(_Request):
     user: Label | None = Field(None, description="Who asks, in traces.")
     session_id: Label | None = Field(None, description="The conversation, in traces.")
     tags: list[Label] = Field(default=[], max_length=20, description="Anything else, in traces.")
+    priority: Priority = Field("standard", description="The class in which it waits, if it must.")
 
     @field_validator("filters")
     @classmethod

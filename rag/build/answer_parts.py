@@ -16,6 +16,7 @@ from rag.build.generation import (
 )
 from rag.build.retrieval import STAGE_SHARE, Searching, build_section_reader
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
+from rag.build.waiting import deadlines
 from rag.pipeline.query import QueryPipeline
 from rag.settings.tree import Settings
 from rag.types import BASE
@@ -98,8 +99,8 @@ def build_pipeline(
     """Returns the pipeline of these parts."""
     from generation.query.task_writer import TaskWriter
 
-    limits, model = settings.limits, answering.model
-    stage_seconds = limits.query_seconds * STAGE_SHARE
+    model = answering.model
+    stage_seconds = settings.limits.query_seconds * STAGE_SHARE
     return QueryPipeline(
         catalog=opened.catalog,
         tasks=TaskWriter(model, seconds=stage_seconds),
@@ -111,9 +112,9 @@ def build_pipeline(
         extractive=answering.extractive,
         drafts=answering.drafts,
         claims=settings.citations.claims,
-        at_once=limits.questions,
+        admission=opened.admission,
         ended=ended,
-        seconds=limits.query_seconds,
+        seconds=deadlines(settings),
         rrf_k=settings.retrieval.rrf_k,
         variant=variant,
     )

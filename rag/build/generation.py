@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeGuard
 
 from rag.errors import ConfigError
@@ -20,11 +20,13 @@ from rag.settings.generation import (
 )
 from rag.settings.operations import GeneratorJudgeSettings
 from rag.settings.retrieval import RetrievalSettings
+from rag.settings.routing import MAIN
 from rag.settings.tree import Settings
 from rag.types import Sampling
 
 if TYPE_CHECKING:
     from generation.drafts.policy import Drafts
+    from generation.fallback import Engine
     from generation.grounding.answerability import Finder, Judge
     from generation.models.vllm import VllmModel
     from generation.query.expansion import QuestionExpander
@@ -70,7 +72,7 @@ def build_expander(
 async def open_generator(
     settings: Settings, finder: Finder, stack: contextlib.AsyncExitStack
 ) -> tuple[Generator, ChatModel | None]:
-    """Opens the generator that the settings name, with its fallbacks; closed by the stack.
+    """Opens the generator that the settings name, with fallbacks and routes; closed by the stack.
 
     Returns with it the first language model among them, if there is one: it rewrites and expands
     questions.
@@ -78,20 +80,62 @@ async def open_generator(
     Raises:
         ConfigError: A template is missing or broken, or a module of an engine is not installed.
     """
-    from generation.fallback import Engine, FallbackGenerator
+    if settings.routes:
+        return await _open_routed(settings, finder, stack)
+    return await _open_main(settings, finder, stack)
 
+
+async def _open_main(
+    settings: Settings, finder: Finder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
     chain = (settings.generator, *settings.fallbacks)
     opened = [await _open_engine(part, finder, stack) for part in chain]
     model = next((model for _, model in opened if model), None)
     if len(chain) == 1:
         return opened[0][0], model
     engines = [
-        Engine(name=_engine_name(part), generator=generator, answers=_probe(part, stack))
-        for part, (generator, _) in zip(chain, opened, strict=True)
+        _engine(part, generator, stack) for part, (generator, _) in zip(chain, opened, strict=True)
     ]
+    return _falling_back(engines, settings, stack), model
+
+
+async def _open_routed(
+    settings: Settings, finder: Finder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
+    """Opens the generator that chooses by routes; where a route's fails, the main one writes."""
+    from generation.fallback import Engine
+    from generation.routing.routed import RoutedGenerator, RouteTo
+    from generation.routing.shared_evidence import SharedEvidence
+
+    evidence = SharedEvidence(finder)
+    main, model = await _open_main(settings, evidence, stack)
+    routes = []
+    for each in settings.routes:
+        generator, own = await _open_engine(each.generator, evidence, stack)
+        engines = [_engine(each.generator, generator, stack), Engine(name=MAIN, generator=main)]
+        backed = _falling_back(engines, settings, stack)
+        routes.append(RouteTo(settings=each, generator=backed))
+        model = model or own
+    judge = _judge(settings.generator, evidence)
+    return RoutedGenerator(routes, main=main, judge=judge, evidence=evidence), model
+
+
+def _engine(
+    settings: GeneratorSettings, generator: Generator, stack: contextlib.AsyncExitStack
+) -> Engine:
+    from generation.fallback import Engine
+
+    return Engine(name=_engine_name(settings), generator=generator, answers=_probe(settings, stack))
+
+
+def _falling_back(
+    engines: Sequence[Engine], settings: Settings, stack: contextlib.AsyncExitStack
+) -> Generator:
+    from generation.fallback import FallbackGenerator
+
     made = FallbackGenerator(engines, seconds=settings.limits.query_seconds / len(engines))
     stack.push_async_callback(made.close)
-    return made, model
+    return made
 
 
 def _probe(

@@ -12,6 +12,7 @@ from rag.build.embedding import build_question_embedder, build_token_embedder
 from rag.build.ingest import Ingesting, open_ingesting
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
+from rag.build.waiting import build_admission, deadlines
 from rag.settings.retrieval import (
     CrossEncoderSettings,
     HttpRerankerSettings,
@@ -27,6 +28,7 @@ from rag.settings.tree import Settings
 if TYPE_CHECKING:
     from rag.catalog.catalog import Catalog
     from rag.pipeline.search import SearchPipeline
+    from rag.process.fair_admission import FairAdmission
     from rag.protocols import (
         Embedder,
         Index,
@@ -56,6 +58,7 @@ class Searching(Ingesting):
     reranker: Reranker
     """Late interaction if the settings name no reranker, for requests to rerank."""
     retriever: Retriever
+    admission: FairAdmission
     query: SearchPipeline
 
 
@@ -88,17 +91,19 @@ async def open_searching(
             index=index,
         )
         retriever = wrappers.retriever(retriever, index)
+        admission = build_admission(settings)
         await opened.warm()
         yield Searching(
             **attributes_of(opened),
             tokens=tokens,
             reranker=reranker or build_late_interaction(tokens, encoder, index),
             retriever=retriever,
+            admission=admission,
             query=SearchPipeline(
                 catalog=opened.catalog,
                 retriever=retriever,
-                at_once=limits.questions,
-                seconds=limits.query_seconds,
+                admission=admission,
+                seconds=deadlines(settings),
                 rrf_k=settings.retrieval.rrf_k,
                 ended=opened.observer.ended,
             ),

@@ -148,7 +148,8 @@ async def _open_answering(
         return build_answering(
             settings, searching, ours.support, finder, ours.generator, ours.model
         )
-    if ours.model and not base.fallbacks and same_model(settings.generator, base.generator):
+    alone = not base.fallbacks and not base.routes
+    if ours.model and alone and same_model(settings.generator, base.generator):
         generator = build_chat(settings.generator, finder, ours.model)
         return build_answering(settings, searching, ours.support, finder, generator, ours.model)
     return await open_answering(settings, searching, stack)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from .call import Call, given, nothing, read_as
-from .requests import Filter, Message, ResponseFormat
+from .requests import Filter, Message, Priority, ResponseFormat
 from .responses import Answer, SearchResult
 
 
@@ -20,10 +20,12 @@ def search(
     user: str | None = None,
     session_id: str | None = None,
     tags: Sequence[str] | None = None,
+    priority: Priority | None = None,
 ) -> Call[SearchResult]:
     """Returns the chunks that answer a query, without an answer made of them.
 
-    `user`, `session_id` and `tags` group questions in traces.
+    `user`, `session_id` and `tags` group questions in traces. Where too many questions are under
+    way, it waits in the class `priority`.
     """
     body = given(
         query=query,
@@ -33,6 +35,7 @@ def search(
         user=user,
         session_id=session_id,
         tags=tags,
+        priority=priority,
     )
     return Call(method="POST", path="/v1/search", body=body, read=read_as(SearchResult))
 
@@ -48,6 +51,7 @@ def ask(
     user: str | None = None,
     session_id: str | None = None,
     tags: Sequence[str] | None = None,
+    priority: Priority | None = None,
     max_tokens: int | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -58,8 +62,9 @@ def ask(
     """Returns an answer with its citations, to a question or to the last one of a conversation.
 
     Either `query` or `messages` is given. `claims` says what becomes of a model's sentences that no
-    passage supports. `user`, `session_id` and `tags` group questions in traces. The others are
-    parameters of the language model, in OpenAI's names.
+    passage supports. `user`, `session_id` and `tags` group questions in traces. Where too many
+    questions are under way, it waits in the class `priority`. The others are parameters of the
+    language model, in OpenAI's names.
     """
     body = given(
         query=query,
@@ -71,6 +76,7 @@ def ask(
         user=user,
         session_id=session_id,
         tags=tags,
+        priority=priority,
         max_tokens=max_tokens,
         temperature=temperature,
         top_p=top_p,

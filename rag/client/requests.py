@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NotRequired, TypedDict
 
 Scalar = str | bool | int | float
+Priority = Literal["interactive", "standard", "batch"]
+"""The class in which a question waits, where too many are under way."""
 
 
 class Filter(TypedDict):

@@ -112,6 +112,17 @@ class Claim(Response):
     end: int | None
 
 
+class Route(Response):
+    """The route by which an answer's generator was chosen, and why.
+
+    `escalated_from` names the route that wrote the beginning, before a sentence of it was refused.
+    """
+
+    name: str
+    reasons: list[str]
+    escalated_from: str | None
+
+
 class Answer(SearchResult):
     """An answer; its text is empty if `abstained`, and `reason` then says why.
 
@@ -133,6 +144,7 @@ class Answer(SearchResult):
     missing: list[str]
     confidence: float
     variant: str
+    route: Route | None = None
     usage: Usage
     finish_reason: FinishReason | None
 

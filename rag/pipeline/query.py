@@ -27,6 +27,7 @@ from generation.sanitizing import SafeText
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError
 from rag.pipeline.search import Ended, Run, SearchPipeline, unwatched
+from rag.process.fair_admission import FairAdmission
 from rag.protocols import Generator, Retriever
 from rag.telemetry import metrics
 from rag.telemetry.question_spans import describe_checks, describe_delta
@@ -41,6 +42,7 @@ from rag.types import (
     ClaimPolicy,
     Delta,
     Hit,
+    Priority,
     Prompt,
     Query,
     Reason,
@@ -70,8 +72,8 @@ class QueryPipeline(SearchPipeline):
         extractive: Generator,
         drafts: Drafts,
         claims: ClaimPolicy,
-        at_once: int,
-        seconds: float,
+        admission: FairAdmission,
+        seconds: Mapping[Priority, float],
         rrf_k: int,
         ended: Ended = unwatched,
         variant: str = BASE,
@@ -89,7 +91,7 @@ class QueryPipeline(SearchPipeline):
             extractive: Writes the quotes that replace what the passages do not support.
             drafts: Make the drafts that check what is written.
             claims: The policy for unsupported claims, unless the question has another.
-            at_once: See `SearchPipeline`.
+            admission: See `SearchPipeline`.
             seconds: See `SearchPipeline`.
             rrf_k: See `SearchPipeline`.
             ended: See `SearchPipeline`.
@@ -98,7 +100,7 @@ class QueryPipeline(SearchPipeline):
         super().__init__(
             catalog=catalog,
             retriever=retriever,
-            at_once=at_once,
+            admission=admission,
             seconds=seconds,
             rrf_k=rrf_k,
             ended=ended,
@@ -130,12 +132,12 @@ class QueryPipeline(SearchPipeline):
             BusyError: Too many questions are under way.
             UpstreamError: The deadline passed, or the generator failed.
         """
-        run, task = self._begin(trace), query.task
+        run, task = self._begin(trace, query), query.task
         run.add(Usage(), query.degraded)
         operation = "answer" if task is None else "task"
-        with self._measured(operation, query, run) as question, self._admission.take():
+        with self._measured(operation, query, run) as question:
             working = self._stream(query, run) if task is None else self._do(task, query, run)
-            async with contextlib.aclosing(working) as events:
+            async with self._place(query, run), contextlib.aclosing(working) as events:
                 async for event in events:
                     if isinstance(event, Answer) and task is None:
                         question.answered(event)
@@ -147,7 +149,7 @@ class QueryPipeline(SearchPipeline):
         """Does a task of a chat UI, without a search."""
         with run.stopwatch.time("total"):
             query = await self._admitted(query, run)
-            with self._in_time("a task of the chat"):
+            with run.in_time("a task of the chat"):
                 async with asyncio.timeout_at(run.deadline):
                     done = await self._tasks.write(task, run.trace)
         run.add(done.usage, done.degraded)
@@ -179,6 +181,7 @@ class QueryPipeline(SearchPipeline):
             hits=passages,
             message=message,
             sampling=query.sampling,
+            tags=query.tags,
         )
         writing = self._write(prompt, query.claims or self._claims, hits, run)  # 5.
         async with contextlib.aclosing(writing) as events:
@@ -231,7 +234,7 @@ class QueryPipeline(SearchPipeline):
     async def _rewrite(self, query: Query, run: Run) -> Query:
         if self._rewriter is None or not query.history:
             return query
-        with self._in_time("rewriting the question"):
+        with run.in_time("rewriting the question"):
             async with asyncio.timeout_at(run.deadline):
                 rewritten = await self._rewriter.rewrite(query.text, query.history, run.trace)
         run.add(rewritten.usage, rewritten.degraded)
@@ -240,7 +243,7 @@ class QueryPipeline(SearchPipeline):
     async def _expand(self, query: Query, run: Run) -> list[Query]:
         if self._expander is None or not query.text:
             return []
-        with self._in_time("writing what else to search for"):
+        with run.in_time("writing what else to search for"):
             async with asyncio.timeout_at(run.deadline):
                 expansion = await self._expander.expand(query.text, run.trace)
         run.add(expansion.usage, expansion.degraded)
@@ -250,7 +253,7 @@ class QueryPipeline(SearchPipeline):
         if self._reader is None:
             return hits
         with (
-            self._in_time("reading around the hits"),
+            run.in_time("reading around the hits"),
             run.trace.span("widen"),
             run.stopwatch.time("total"),
         ):
@@ -266,7 +269,7 @@ class QueryPipeline(SearchPipeline):
             async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
                 while True:
                     with (
-                        self._in_time("generation"),
+                        run.in_time("generation"),
                         trace.inside(span),
                         run.stopwatch.time("generate"),
                         run.stopwatch.time("total"),
@@ -291,7 +294,7 @@ class QueryPipeline(SearchPipeline):
 
     async def _check(self, writing: Awaitable[list[Written]], run: Run) -> list[Written]:
         with (
-            self._in_time("checking the answer"),
+            run.in_time("checking the answer"),
             run.stopwatch.time("cite"),
             run.stopwatch.time("total"),
         ):
@@ -354,6 +357,7 @@ def _answer(
         timings=dict(run.stopwatch.milliseconds),
         trace_id=run.trace.id,
         variant=run.variant,
+        route=last.route,
     )
 
 

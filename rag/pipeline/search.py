@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError, UpstreamError
-from rag.process.admission import Admission
+from rag.process.fair_admission import FairAdmission
 from rag.protocols import Retriever
 from rag.records import Outcome
 from rag.telemetry import metrics
@@ -17,7 +17,18 @@ from rag.telemetry.metering import failure
 from rag.telemetry.question_spans import hit_output, query_input
 from rag.telemetry.stopwatch import Stopwatch
 from rag.telemetry.trace import Attribute, Span, Trace
-from rag.types import BASE, Answer, Hit, Query, Retrieved, Scope, SearchResult, Usage, add_usage
+from rag.types import (
+    BASE,
+    Answer,
+    Hit,
+    Priority,
+    Query,
+    Retrieved,
+    Scope,
+    SearchResult,
+    Usage,
+    add_usage,
+)
 from retrieval.fusion import fuse_hits
 
 
@@ -25,13 +36,14 @@ from retrieval.fusion import fuse_hits
 class Run:
     """A question under way, and what its stages have returned and taken so far.
 
-    `deadline` is in seconds of the event loop's clock. The trace observes; the answer is made of
-    the rest.
+    It may take `seconds`, until `deadline`, of the event loop's clock. The trace observes; the
+    answer is made of the rest.
     """
 
     trace: Trace
-    deadline: float
+    seconds: float
     variant: str
+    deadline: float = 0.0
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     degraded: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -40,6 +52,14 @@ class Run:
         """Adds the tokens that a stage used and the stages that it left out."""
         self.usage = add_usage(self.usage, usage)
         self.degraded += degraded
+
+    def begin(self) -> None:
+        """Sets the deadline, from now."""
+        self.deadline = asyncio.get_running_loop().time() + self.seconds
+
+    def in_time(self, stage: str) -> InTime:
+        """Returns the block within which the passing of the deadline names the stage."""
+        return InTime(stage, self.seconds)
 
 
 Ended = Callable[[Query, Trace, Answer | None], None]
@@ -57,8 +77,8 @@ class SearchPipeline:
         *,
         catalog: Catalog,
         retriever: Retriever,
-        at_once: int,
-        seconds: float,
+        admission: FairAdmission,
+        seconds: Mapping[Priority, float],
         rrf_k: int,
         ended: Ended = unwatched,
         variant: str = BASE,
@@ -68,8 +88,8 @@ class SearchPipeline:
         Args:
             catalog: Knows the collections.
             retriever: Finds hits.
-            at_once: Most questions under way.
-            seconds: The deadline of a question.
+            admission: Bounds the questions under way.
+            seconds: A question's time, from its admission, by its class.
             rrf_k: k of `rrf`, if a question is searched for in several forms.
             ended: Called with each question that has ended, its trace and, if there is one, its
                 answer; returns at once.
@@ -78,11 +98,7 @@ class SearchPipeline:
         self._catalog = catalog
         self._retriever = retriever
         self._ended = ended
-        self._admission = Admission(
-            at_once,
-            refusal=f"{at_once} questions are under way already (limits.questions). Try again in"
-            " a moment.",
-        )
+        self._admission = admission
         self._seconds = seconds
         self._rrf_k = rrf_k
         self.variant = variant
@@ -95,11 +111,12 @@ class SearchPipeline:
             BusyError: Too many questions are under way.
             UpstreamError: The deadline passed.
         """
-        run = self._begin(trace)
-        with self._measured("search", query, run) as question, self._admission.take():
-            with run.stopwatch.time("total"):
-                query = await self._admitted(query, run)
-                hits = await self._retrieve([query], run)
+        run = self._begin(trace, query)
+        with self._measured("search", query, run) as question:
+            async with self._place(query, run):
+                with run.stopwatch.time("total"):
+                    query = await self._admitted(query, run)
+                    hits = await self._retrieve([query], run)
             question.found(hits)
         return SearchResult(
             hits=hits,
@@ -110,14 +127,27 @@ class SearchPipeline:
     async def warm(self, scope: Scope) -> None:
         """Searches a collection once, so that the first question finds it in memory."""
         query = Query(text="warm up", scope=scope)
-        await self._retrieve([query], self._begin(Trace()))
+        run = self._begin(Trace(), query)
+        run.begin()
+        await self._retrieve([query], run)
 
-    def _begin(self, trace: Trace) -> Run:
-        deadline = asyncio.get_running_loop().time() + self._seconds
-        run = Run(trace=trace, deadline=deadline, variant=self.variant)
+    def _begin(self, trace: Trace, query: Query) -> Run:
+        run = Run(trace=trace, seconds=self._seconds[query.priority], variant=self.variant)
         trace.variant = self.variant
         trace.stopwatch = run.stopwatch  # the spans of all stages are timed by it
         return run
+
+    @contextlib.asynccontextmanager
+    async def _place(self, query: Query, run: Run) -> AsyncIterator[None]:
+        """Takes a place for a question, whose time begins once it has it."""
+        async with contextlib.AsyncExitStack() as stack:
+            with metrics.queued(query.priority):
+                place = self._admission.take(query.priority, query.scope.tenant)
+                waited = await stack.enter_async_context(place)
+            if waited:
+                run.stopwatch.milliseconds["queue"] = 1e3 * waited
+            run.begin()
+            yield
 
     @contextlib.contextmanager
     def _measured(self, operation: str, query: Query, run: Run) -> Iterator[metrics.Question]:
@@ -159,13 +189,13 @@ class SearchPipeline:
 
     async def _admitted(self, query: Query, run: Run) -> Query:
         """Checks that the collection exists; returns the query with all words of its readers."""
-        with self._in_time("looking up the collection"):
+        with run.in_time("looking up the collection"):
             async with asyncio.timeout_at(run.deadline):
                 scope = await self._catalog.collections.check_exists(query.scope)
         return query if scope == query.scope else replace(query, scope=scope)
 
     async def _retrieve(self, queries: Sequence[Query], run: Run) -> tuple[Hit, ...]:
-        with self._in_time("retrieval"):
+        with run.in_time("retrieval"):
             async with asyncio.timeout_at(run.deadline):
                 found = await asyncio.gather(*(self._search(query, run.trace) for query in queries))
         for retrieved in found:
@@ -182,11 +212,8 @@ class SearchPipeline:
             span.output = [hit_output(hit) for hit in retrieved.hits]
             return retrieved
 
-    def _in_time(self, stage: str) -> _InTime:
-        return _InTime(stage, self._seconds)
 
-
-class _InTime:
+class InTime:
     """Turns a TimeoutError in a block into an UpstreamError that names the stage.
 
     It is entered for each piece of an answer; as a generator it would cost more than the piece.

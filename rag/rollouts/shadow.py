@@ -7,9 +7,10 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
-from rag.errors import RagError
+from rag.errors import BusyError, RagError
 from rag.records import Arm, Measure, Rollout
 from rag.rollouts.measures import observed
 from rag.rollouts.observations import Observations
@@ -98,8 +99,12 @@ class Shadows:
         trace.meter.begin("shadow")  # before the pipeline begins it as a question
         begun = time.perf_counter()
         found: Answer | None = None
+        asked = replace(variant.reads(query), priority="batch")  # behind those that somebody awaits
         try:
-            found = await variant.pipeline.answer(variant.reads(query), trace)
+            found = await variant.pipeline.answer(asked, trace)
+        except BusyError:  # of this process, which says nothing of the variant
+            metrics.shadow("dropped")
+            return
         except RagError as error:
             _log.warning("A shadow of %s failed: %s.", rollout.variant, error.code)
         metrics.shadow("answered" if found else "failed")

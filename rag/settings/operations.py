@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     Discriminator,
     Field,
+    PositiveFloat,
     SecretStr,
+    StringConstraints,
     Tag,
     field_validator,
     model_validator,
@@ -20,6 +22,7 @@ from pydantic import (
 from rag.privacy.policy import Capture
 from rag.settings.base import Part, by_kind
 from rag.settings.generation import OpenAIModelSettings, VllmModelSettings
+from rag.types import TENANT, Priority
 
 
 class ServerSettings(Part):
@@ -182,6 +185,33 @@ class LogSettings(Part):
     questions: bool = Field(
         False, description="Requests' lines have what was asked, as privacy.capture lets it out."
     )
+
+
+class ClassSettings(Part):
+    """How questions of a class wait where too many are under way."""
+
+    weight: float = Field(4.0, gt=0, description="Its share of free places, beside the others'.")
+    at_once: int | None = Field(None, ge=1, description="Under way; none: limits.questions.")
+    waiting: int = Field(256, ge=0, description="Waiting, at most; past it, 503.")
+    wait_seconds: float = Field(5.0, ge=0, description="Of waiting, at most; past it, 503.")
+    query_seconds: float | None = Field(
+        None, gt=0, description="Deadline, once it has begun; none: limits.query_seconds."
+    )
+
+
+class AdmissionSettings(Part):
+    """Which questions begin first where too many are under way."""
+
+    interactive: ClassSettings = ClassSettings(weight=8, wait_seconds=2)
+    standard: ClassSettings = ClassSettings()
+    batch: ClassSettings = ClassSettings(weight=1, wait_seconds=60)
+    tenants: Mapping[Annotated[str, StringConstraints(pattern=TENANT)], PositiveFloat] = Field(
+        {}, description="Weights of tenants within a class; the others have 1."
+    )
+
+    def by_name(self) -> Mapping[Priority, ClassSettings]:
+        """Returns the classes."""
+        return {name: getattr(self, name) for name in get_args(Priority)}
 
 
 class LimitSettings(Part):

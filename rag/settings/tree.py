@@ -38,6 +38,7 @@ from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
 from rag.settings.operations import (
+    AdmissionSettings,
     LimitSettings,
     LogSettings,
     MetricsSettings,
@@ -54,6 +55,7 @@ from rag.settings.retrieval import (
     RerankerSettings,
     RetrievalSettings,
 )
+from rag.settings.routing import RouteSettings
 from rag.settings.storage import (
     CeleryQueueSettings,
     EdgeSettings,
@@ -150,6 +152,9 @@ class Settings(BaseSettings):
     fallbacks: tuple[GeneratorSettings, ...] = Field(
         (), description="Generators that are asked, in turn, where the one before fails."
     )
+    routes: tuple[RouteSettings, ...] = Field(
+        (), description="Other generators for some questions; the first that fits is taken."
+    )
     citations: CitationSettings = CitationSettings()
     catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
     queue: LocalQueueSettings | CeleryQueueSettings = Field(
@@ -169,6 +174,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
+    admission: AdmissionSettings = AdmissionSettings()
 
     @model_validator(mode="before")
     @classmethod

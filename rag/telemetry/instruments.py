@@ -55,6 +55,13 @@ rollout_decisions = Counter(
 under_way = Gauge(
     "plumbline_questions_under_way", "Searches, answers and tasks that have not ended."
 )
+queued = Gauge("plumbline_questions_waiting", "Questions that wait for a place.", ["class"])
+waits = Histogram(
+    "plumbline_question_wait_seconds",
+    "What questions waited for a place.",
+    ["class"],
+    buckets=_SECONDS,
+)
 stages = Histogram(
     "plumbline_stage_duration_seconds",
     "What a stage took of a question.",
@@ -62,6 +69,11 @@ stages = Histogram(
     buckets=_SECONDS,
 )
 degraded = Counter("plumbline_degraded", "Questions that a stage had to be left out of.", ["stage"])
+routes = Counter(
+    "plumbline_routes",
+    "Answers by route, and by the route that wrote their beginning and was left.",
+    ["route", "escalated_from"],
+)
 markers = Counter(
     "plumbline_citations",
     "Markers of answers: those that hold, and those taken out as unsupported.",

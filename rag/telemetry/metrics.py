@@ -7,8 +7,9 @@ Each process counts for itself; vLLM counts in the same registry.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -25,7 +26,17 @@ from prometheus_client import (
 from rag.errors import ConfigError
 from rag.records import Backlog, Outcome
 from rag.telemetry import instruments
-from rag.types import BASE, Answer, ChatTaskKind, ClaimOutcome, Delta, Hit, Reason, Usage
+from rag.types import (
+    BASE,
+    Answer,
+    ChatTaskKind,
+    ClaimOutcome,
+    Delta,
+    Hit,
+    Priority,
+    Reason,
+    Usage,
+)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _tenants: set[str] = set()
@@ -174,8 +185,22 @@ class Question:
         if self.live:
             instruments.markers.labels("supported").inc(len(answer.citations))
             instruments.markers.labels("unsupported").inc(len(answer.unsupported))
+            if route := answer.route:
+                instruments.routes.labels(route.name, route.escalated_from or "").inc()
             for claim in answer.claims:
                 instruments.claims.labels(claim.outcome).inc()
+
+
+@contextlib.contextmanager
+def queued(priority: Priority) -> Iterator[None]:
+    """Counts a question as waiting within the block, and observes how long that was."""
+    gauge, began = instruments.queued.labels(priority), time.perf_counter()
+    gauge.inc()
+    try:
+        yield
+    finally:
+        gauge.dec()
+        instruments.waits.labels(priority).observe(time.perf_counter() - began)
 
 
 def stages(

@@ -42,6 +42,10 @@ def describe_delta(span: Span, delta: Delta, pace: Pace) -> None:
         span.attributes["output_tokens"] = delta.usage.output_tokens
         span.attributes["cost"] = delta.usage.cost
         span.attributes["estimated"] = delta.usage.estimated
+    if delta.route:
+        span.attributes["route"] = delta.route.name
+        span.attributes["route_reasons"] = delta.route.reasons
+        span.attributes["escalated_from"] = delta.route.escalated_from or ""
     if delta.finish_reason:
         span.attributes["finish_reason"] = delta.finish_reason
     if call := delta.call:

@@ -106,6 +106,19 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The route by which an answer's generator was chosen, and the reasons for it.
+
+    `escalated_from` names the route whose generator wrote the beginning, before the check refused a
+    sentence of it.
+    """
+
+    name: str
+    reasons: tuple[str, ...]
+    escalated_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens that language models read and wrote; zero if no model is used.
 
@@ -149,8 +162,8 @@ class Answer:
     do not support it; `uncited` holds the sentences of the text without a citation. Both are in
     text order. `claims` are the sentences that a model wrote, as far as they were checked, in the
     order they were written. `passages` are the hits as the generator read them. `finish_reason` is
-    None if no model wrote the answer. Several answers may share a `trace_id`, which callers may
-    choose. `variant` names the pipeline that answered.
+    None if no model wrote the answer, `route` if the settings have no routes. Several answers may
+    share a `trace_id`, which callers may choose. `variant` names the pipeline that answered.
     """
 
     id: str
@@ -172,6 +185,7 @@ class Answer:
     timings: Mapping[str, float]
     trace_id: str
     variant: str = BASE
+    route: Route | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +196,8 @@ class Prompt:
     language model reads; if it is empty, that is the question.
 
     A passage's marker in the answer is its place in `hits`, from 1. A passage may be wider than
-    the chunk that was found, because it includes its neighbours. With a `revision`, the rest of
-    the answer is to be written, after the text that it keeps.
+    the chunk that was found, because it includes its neighbours. `tags` are the request's. With a
+    `revision`, the rest of the answer is to be written, after the text that it keeps.
     """
 
     question: str
@@ -191,6 +205,7 @@ class Prompt:
     hits: tuple[Hit, ...]
     message: str = ""
     sampling: SamplingOverrides = field(default_factory=SamplingOverrides)
+    tags: tuple[str, ...] = ()
     revision: Revision | None = None
 
 
@@ -238,9 +253,9 @@ class Delta:
 
     The last one of a stream has `confidence` (see `Answer`) and, if the generator declines to
     answer, the reason in `abstained`, and in `missing` the words of the question that no passage
-    has; its text is then empty. `model` names the language model
-    that wrote the text; it is None if the text comes from the passages. `usage` is that of the
-    stream so far. `degraded`: see `Answer`. `call` is the input of the call to the model.
+    has; its text is then empty. `model` names the language model that wrote the text; it is None if
+    the text comes from the passages. `usage` is that of the stream so far. `degraded`, `route`: see
+    `Answer`. `call` is the input of the call to the model.
     """
 
     text: str = ""
@@ -252,6 +267,7 @@ class Delta:
     usage: Usage | None = None
     degraded: tuple[str, ...] = ()
     call: ModelCall | None = None
+    route: Route | None = None
 
 
 REASONS: Mapping[Reason, str] = {

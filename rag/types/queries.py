@@ -75,6 +75,29 @@ class ChatTask:
     key: str | None = None
 
 
+Priority = Literal["interactive", "standard", "batch"]
+"""The class of a question, by which it waits where too many are under way."""
+QuestionKind = Literal[
+    "reason",
+    "colour",
+    "loudness",
+    "energy",
+    "temperature",
+    "mass",
+    "frequency",
+    "money",
+    "percentage",
+    "duration",
+    "age",
+    "length",
+    "extent",
+    "number",
+    "time",
+    "person",
+]
+"""The kind of thing that a question asks for, by its first wh-word."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A question to the service; `history` holds the earlier messages of the chat, oldest first.
@@ -82,7 +105,7 @@ class Query:
     `degraded` names what was left out before, as in `Answer`.
     `sampling` is used if a language model answers, and `claims` is then the policy for what it
     claims; None: that of the settings. With a `task`, that is done instead, and nothing
-    is searched for.
+    is searched for. `tags` are the caller's labels of the request.
     """
 
     text: str
@@ -94,6 +117,8 @@ class Query:
     task: ChatTask | None = None
     claims: ClaimPolicy | None = None
     degraded: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    priority: Priority = "standard"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -239,7 +239,7 @@ def test_sampling_that_cannot_be_is_refused(http: httpx.Client, field: str, valu
 def test_two_hundred_at_once_against_room_for_fifty(tmp_path: Path) -> None:
     with model_server(slowly(says(f"{FACT} [1]"), seconds=1.0)) as model:
         (tmp_path / "rag.toml").write_text(CONFIG.format(url=model.url, key=KEY))
-        env = {"RAG_LIMITS__QUESTIONS": "50"}
+        env = {"RAG_LIMITS__QUESTIONS": "50", "RAG_ADMISSION__STANDARD__WAITING": "0"}
         with serving(tmp_path / "data", env=env) as running, running.client() as http:
             submit(http, *DOCUMENTS)
             codes = asyncio.run(ask_at_once(running.url, 200))

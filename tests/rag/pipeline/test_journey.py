@@ -15,11 +15,13 @@ from generation.grounding.groundedness import EntailedGrounding
 from generation.query.expansion import QuestionExpander
 from generation.query.rewriting import QuestionRewriter
 from generation.query.task_writer import TaskWriter
+from rag.build.waiting import build_admission, deadlines
 from rag.catalog.catalog import Catalog
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import BusyError, NotFoundError, UpstreamError
 from rag.pipeline.query import QueryPipeline
 from rag.protocols import Generator, Retriever
+from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
 from rag.types import (
     Answer,
@@ -97,8 +99,8 @@ class Journey:
             extractive=FirstPassage(),
             drafts=Drafts(CharacterSupport(), EntailedGrounding(CharacterSupport())),
             claims="off",
-            at_once=9,
-            seconds=seconds,
+            admission=build_admission(load_settings()),
+            seconds=deadlines(load_settings(limits={"query_seconds": seconds})),
             rrf_k=rrf_k,
         )
         scope = replace(self._scope, collection=collection or self._scope.collection)

@@ -166,6 +166,7 @@ def plain_names() -> list[str]:
     """Returns the settings of parts without kinds, except lists and tables."""
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
     lists = (
+        "admission.tenants",
         "fallbacks",
         "gateway.audit.tenants",
         "gateway.costs.keys",
@@ -177,6 +178,7 @@ def plain_names() -> list[str]:
         "metrics.tenants",
         "privacy.mask",
         "privacy.tenants",
+        "routes",
         "server.allowed_",
         "server.trusted",
         "server.tls",
