@@ -30,7 +30,7 @@ from rag.rollouts.router import Variant
 from rag.rollouts.shadow import Shadows
 from rag.settings.tree import Settings
 from rag.settings.variants import PARTS, VariantSettings
-from rag.telemetry import metrics
+from rag.telemetry import rollout_metrics
 
 if TYPE_CHECKING:
     from rag.pipeline.search import Ended
@@ -54,7 +54,7 @@ async def rolling_out(service: Service) -> AsyncIterator[None]:
     router, observations = service.router, service.observations
     async with contextlib.AsyncExitStack() as stack:
         router.variants, router.unavailable = await _open_all(service, named, stack)
-        metrics.variants({name: name in router.variants for name in named})
+        rollout_metrics.variants({name: name in router.variants for name in named})
         meter = partial(charge_of, service.ledger)
         shadows = Shadows(router.variants, observations, meter=meter)
         router.mirror = shadows.mirror

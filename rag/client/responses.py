@@ -143,7 +143,7 @@ class Answer(SearchResult):
     reason: Reason | None
     missing: list[str]
     confidence: float
-    variant: str
+    variant: str = "base"
     route: Route | None = None
     usage: Usage
     finish_reason: FinishReason | None

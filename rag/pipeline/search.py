@@ -12,7 +12,7 @@ from rag.errors import RagError, UpstreamError
 from rag.process.fair_admission import FairAdmission
 from rag.protocols import Retriever
 from rag.records import Outcome
-from rag.telemetry import metrics
+from rag.telemetry import metrics, rollout_metrics
 from rag.telemetry.metering import failure
 from rag.telemetry.question_spans import hit_output, query_input
 from rag.telemetry.stopwatch import Stopwatch
@@ -183,7 +183,7 @@ class SearchPipeline:
                 trace.root.output = question.answer and question.answer.text
                 trace.root.close()
                 if live:
-                    metrics.variant(trace.variant, ended)
+                    rollout_metrics.question(trace.variant, ended)
                     metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
                 self._ended(query, trace, question.answer)
 

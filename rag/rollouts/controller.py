@@ -21,7 +21,7 @@ from rag.records import Observation, Rollout
 from rag.rollouts.canary import decide, folded, watched
 from rag.rollouts.lifecycle import advanced, rolled_back
 from rag.rollouts.router import Router
-from rag.telemetry import metrics
+from rag.telemetry import rollout_metrics
 
 READ_SECONDS = 1.0
 """Seconds between reads of the rollouts: a change holds in all processes soon after."""
@@ -94,10 +94,10 @@ def after(rollout: Rollout, seen: list[Observation], now: float) -> Rollout:
         return rollout
     if decision.action == "roll_back":
         moved = rolled_back(rollout, decision.reason, now)
-        metrics.rollout_decision("roll_back")
+        rollout_metrics.decision("roll_back")
     else:
         moved = advanced(rollout, decision.reason, now)
-        metrics.rollout_decision("promote" if moved.state == "promoted" else "advance")
+        rollout_metrics.decision("promote" if moved.state == "promoted" else "advance")
     _log.warning(
         "The rollout %s of %s is %s at %g %%: %s.",
         *(moved.name, moved.variant, moved.state, moved.percent, decision.reason),

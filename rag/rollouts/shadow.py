@@ -15,7 +15,7 @@ from rag.records import Arm, Measure, Rollout
 from rag.rollouts.measures import observed
 from rag.rollouts.observations import Observations
 from rag.rollouts.router import Variant
-from rag.telemetry import metrics
+from rag.telemetry import rollout_metrics
 from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Trace
 from rag.types import BASE, Answer, Query
@@ -65,7 +65,7 @@ class Shadows:
         try:
             self._waiting.put_nowait(_Mirrored(rollout, query, trace, answer))
         except asyncio.QueueFull:
-            metrics.shadow("dropped")
+            rollout_metrics.shadow("dropped")
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
@@ -83,14 +83,14 @@ class Shadows:
             mirrored = await self._waiting.get()
             variant = self._variants.get(mirrored.rollout.variant)
             if variant is None:
-                metrics.shadow("dropped")
+                rollout_metrics.shadow("dropped")
                 continue
             try:
                 await self._compare(mirrored, variant)
             except Exception as error:  # noqa: BLE001 - one failure must not stop the rest
                 # Without its message, which may hold words of the question.
                 _log.error("A shadow failed (%s).", type(error).__name__)
-                metrics.shadow("failed")
+                rollout_metrics.shadow("failed")
 
     async def _compare(self, mirrored: _Mirrored, variant: Variant) -> None:
         rollout, query, served, answer = mirrored
@@ -103,11 +103,11 @@ class Shadows:
         try:
             found = await variant.pipeline.answer(asked, trace)
         except BusyError:  # of this process, which says nothing of the variant
-            metrics.shadow("dropped")
+            rollout_metrics.shadow("dropped")
             return
         except RagError as error:
             _log.warning("A shadow of %s failed: %s.", rollout.variant, error.code)
-        metrics.shadow("answered" if found else "failed")
+        rollout_metrics.shadow("answered" if found else "failed")
         base = observed(answer, (served.root.end - served.root.start) / 1e9)
         shadow = observed(found, time.perf_counter() - begun)
         arm = Arm(rollout.name, rollout.version, BASE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -24,10 +24,9 @@ from prometheus_client import (
 )
 
 from rag.errors import ConfigError
-from rag.records import Backlog, Outcome
+from rag.records import Backlog
 from rag.telemetry import instruments
 from rag.types import (
-    BASE,
     Answer,
     ChatTaskKind,
     ClaimOutcome,
@@ -94,8 +93,6 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
             for decision in ("open", "closed", "not settled")
         ),
     ),
-    (instruments.shadows, (("answered",), ("failed",), ("dropped",))),
-    (instruments.rollout_decisions, (("advance",), ("promote",), ("roll_back",))),
     (instruments.usage_rows, (("written",), ("lost",), ("interrupted",))),
     (instruments.audit_rows, (("written",), ("lost",))),
 )
@@ -333,30 +330,6 @@ def usage_rows(outcome: str, count: int) -> None:
 def usage_outlier(tenant: str) -> None:
     """Counts a request that cost many times its tenant's median."""
     instruments.outliers.labels(_label(tenant)).inc()
-
-
-def variants(available: Mapping[str, bool]) -> None:
-    """Sets which variants could be built, and has their counters start at 0."""
-    for name, built in available.items():
-        instruments.variant_available.labels(name).set(built)
-    for name in (BASE, *available):
-        for outcome in ("ok", "abstained", "refused", "failed", "hung_up"):
-            instruments.variants.labels(name, outcome)
-
-
-def variant(name: str, outcome: Outcome) -> None:
-    """Counts a question by the variant that worked for it."""
-    instruments.variants.labels(name, outcome).inc()
-
-
-def shadow(outcome: Literal["answered", "failed", "dropped"]) -> None:
-    """Counts a question that a variant was to answer besides."""
-    instruments.shadows.labels(outcome).inc()
-
-
-def rollout_decision(action: Literal["advance", "promote", "roll_back"]) -> None:
-    """Counts what became of a rollout by itself."""
-    instruments.rollout_decisions.labels(action).inc()
 
 
 def audit_rows(outcome: Literal["written", "lost"], count: int) -> None:
