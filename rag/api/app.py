@@ -49,8 +49,7 @@ def create_app(
     """
     with importing():  # here: commands, which open less, need none of it
         from rag.build.gateway import open_gateway
-        from rag.build.running import announcing, scoring, start
-        from rag.build.variants import rolling_out
+        from rag.build.running import announcing, rolling_out, scoring, start
 
     running = Running()
 

@@ -27,7 +27,7 @@ from rag.gateway.charges import charge_of
 from rag.process.private_folder import INDEX
 from rag.rollouts.controller import Controller
 from rag.rollouts.router import Variant
-from rag.rollouts.shadow import Shadows
+from rag.rollouts.shadow import Score, Shadows, unscored
 from rag.settings.tree import Settings
 from rag.settings.variants import PARTS, VariantSettings
 from rag.telemetry import rollout_metrics
@@ -39,8 +39,10 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def rolling_out(service: Service) -> AsyncIterator[None]:
+async def rolling_out(service: Service, score: Score = unscored) -> AsyncIterator[None]:
     """Routes questions to variants until the end of the block; nothing if the settings name none.
+
+    Of shadows, `score` scores the share of `online.rate`.
 
     A variant that cannot be built is not available: it is logged, and nobody is routed to it.
 
@@ -56,7 +58,8 @@ async def rolling_out(service: Service) -> AsyncIterator[None]:
         router.variants, router.unavailable = await _open_all(service, named, stack)
         rollout_metrics.variants({name: name in router.variants for name in named})
         meter = partial(charge_of, service.ledger)
-        shadows = Shadows(router.variants, observations, meter=meter)
+        rate = service.settings.online.rate
+        shadows = Shadows(router.variants, observations, meter=meter, score=score, rate=rate)
         router.mirror = shadows.mirror
         await stack.enter_async_context(observations.told(service.catalog.rollouts))
         await stack.enter_async_context(shadows.started())

@@ -87,6 +87,7 @@ class ListedAnswer:
     input_tokens: int
     output_tokens: int
     trace_id: str
+    variant: str = BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,3 +112,5 @@ async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
             await work()
         except RagError as error:
             _log.error("Rollouts stay as they are: %s", error.in_full())
+        except Exception as error:  # noqa: BLE001 - a row of a newer version must not end it
+            _log.error("Rollouts stay as they are.", exc_info=error)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from rag.rollouts.observations import Observations
 from rag.rollouts.router import Variant
 from rag.telemetry import rollout_metrics
 from rag.telemetry.metering import Meter
-from rag.telemetry.trace import Trace
+from rag.telemetry.trace import Trace, is_sampled
 from rag.types import BASE, Answer, Query
 
 AT_ONCE = 2
@@ -25,6 +25,14 @@ AT_ONCE = 2
 MOST_WAITING = 64
 """Questions that wait for a shadow; further ones are dropped, and counted."""
 _log = logging.getLogger(__name__)
+
+
+Score = Callable[[Query, Answer], Awaitable[float | None]]
+"""Returns how good an answer is, 0 to 1; None: it has no score."""
+
+
+async def unscored(_query: Query, _answer: Answer) -> None:
+    """Returns no score; the default for `score`."""
 
 
 class _Mirrored(NamedTuple):
@@ -47,6 +55,8 @@ class Shadows:
         observations: Observations,
         *,
         meter: Callable[[str], Meter],
+        score: Score = unscored,
+        rate: float = 0.0,
     ) -> None:
         """Makes shadows.
 
@@ -54,10 +64,14 @@ class Shadows:
             variants: Those that could be built.
             observations: Takes the comparisons.
             meter: Returns what a tenant's shadow is charged by.
+            score: Scores both answers of a question.
+            rate: The share of the questions whose answers are scored.
         """
         self._variants = variants
         self._observations = observations
         self._meter = meter
+        self._score = score
+        self._rate = rate
         self._waiting: asyncio.Queue[_Mirrored] = asyncio.Queue(MOST_WAITING)
 
     def mirror(self, rollout: Rollout, query: Query, trace: Trace, answer: Answer) -> None:
@@ -110,6 +124,10 @@ class Shadows:
         rollout_metrics.shadow("answered" if found else "failed")
         base = observed(answer, (served.root.end - served.root.start) / 1e9)
         shadow = observed(found, time.perf_counter() - begun)
+        if found is not None and is_sampled(answer.id, self._rate):
+            for values, each in ((base, answer), (shadow, found)):
+                if (score := await self._score(query, each)) is not None:
+                    values["loss"] = 1 - score
         arm = Arm(rollout.name, rollout.version, BASE)
         self._observations.add(arm, base)
         self._observations.add(arm._replace(variant=rollout.variant), shadow)
@@ -124,7 +142,8 @@ def _differences(
     base: Mapping[Measure, float], shadow: Mapping[Measure, float]
 ) -> dict[Measure, float]:
     """Returns the differences of the shadow from the base, from -1 … 1 put on 0 … 1."""
-    return {measure: (shadow[measure] - base[measure] + 1) / 2 for measure in base}
+    both = [measure for measure in base if measure in shadow]
+    return {measure: (shadow[measure] - base[measure] + 1) / 2 for measure in both}
 
 
 def _overlap(answer: Answer, shadow: Answer) -> dict[Measure, float]:

@@ -56,6 +56,7 @@ ANSWER: dict[str, Any] = SEARCHED | {
     "missing": [],
     "confidence": 0.9,
     "route": None,
+    "variant": "base",
     "usage": {"input_tokens": 0, "output_tokens": 0, "cost": 0.0},
     "finish_reason": None,
 }

@@ -8,7 +8,7 @@ import pytest
 
 from rag.api.app import _warm
 from rag.build.embedding import build_embedder
-from rag.build.variants import rolling_out
+from rag.build.running import rolling_out
 from rag.settings.retrieval import SentenceTransformersSettings
 from retrieval.embedders.embedder import BertEmbedder
 from tests.in_process import ingested, serving_here

@@ -11,8 +11,8 @@ import anyio
 import httpx
 import pytest
 
+from rag.build.running import rolling_out
 from rag.build.service import Service
-from rag.build.variants import rolling_out
 from retrieval.embedders.embedder import BertEmbedder
 from tests.in_process import ingested, serving_here
 from tests.model_server import model_server, quotes, refuses
@@ -67,8 +67,8 @@ async def by_variant(http: httpx.AsyncClient, name: str, **body: Any) -> Json:
     """Returns the first answer that the variant gave: a change holds a moment later."""
 
     async def look() -> Json | None:
-        answer = await ask(http, **body)
-        return answer if answer["variant"] == name else None
+        answer = (await http.post("/v1/query", json=QUESTION | body)).json()
+        return answer if answer.get("variant") == name else None
 
     return dict(await until(look))
 
@@ -82,13 +82,17 @@ async def test_a_flag_sends_questions_to_another_engine_and_a_kill_switch_takes_
 ) -> None:
     with model_server(quotes()) as server:
         variants = {"llm": {"generator": openai(server.base_url)}}
-        async with rolled_out(folder, embedder, variants) as (http, _):
+        async with rolled_out(folder, embedder, variants) as (http, service):
             assert (await ask(http))["variant"] == "base"
             assert not server.requests
             await started(http, kind="flag", variant="llm")
             answer = await by_variant(http, "llm")
             assert server.requests
             assert answer["degraded"] == []
+            assert service.observer.recorder is not None
+            await service.observer.recorder.flush()
+            listed = (await http.get("/v1/answers")).json()["answers"]
+            assert listed[0]["variant"] == "llm"
             assert (await act(http, "kill", 1)).json()["state"] == "killed"
             await by_variant(http, "base")
             assert (await act(http, "resume", 2)).json()["state"] == "running"
@@ -130,7 +134,8 @@ async def test_a_variant_that_does_not_build_is_left_out_and_the_answer_says_so(
 async def test_a_shadow_is_compared_and_never_shown(folder: Path, embedder: BertEmbedder) -> None:
     with model_server(quotes()) as server:
         variants = {"quiet": {"generator": openai(server.base_url)}}
-        async with rolled_out(folder, embedder, variants) as (http, _):
+        opening = rolled_out(folder, embedder, variants, online={"rate": 1.0})
+        async with opening as (http, _):
             await started(http, kind="shadow", variant="quiet")
 
             async def seen() -> dict[tuple[str, str], Json]:
@@ -140,6 +145,7 @@ async def test_a_shadow_is_compared_and_never_shown(folder: Path, embedder: Bert
 
             evidence = await until(seen)
             assert evidence["paired", "overlap"]["mean"] == 1.0
+            assert abs(evidence["paired", "loss"]["mean"]) < 0.2  # both quote the same sentence
             for arm in ("base", "variant"):
                 assert evidence[arm, "errors"]["mean"] == 0.0
                 assert evidence[arm, "seconds"]["mean"] > 0
