@@ -2,9 +2,9 @@
 
 Two engines answer after a quarter of a second, each a process of its own. One `rag serve` over the
 shipped examples asks the first, and a shadow of all questions the second, by turns with a rollout
-that is killed. A person asks one question after the other. Routing is timed without a server.
-Canaries are simulated (`tests/canaries.py`): nothing is tolerated, so an equal variant is as near
-to a rollback as it can be.
+that is killed. Questions come one after the other, with random pauses between them. Routing is
+timed without a server. Canaries are simulated (`tests/canaries.py`): nothing is tolerated, so an
+equal variant is as near to a rollback as it can be.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import random
 import statistics
 import time
 from collections.abc import Iterator
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from rag.pipeline.query import QueryPipeline
 
 ENGINE_SECONDS = 0.25
-ROUNDS, PER_ROUND, WARM = 12, 20, 10
+ROUNDS, PER_ROUND, WARM = 8, 20, 5
+THINK_SECONDS = 0.4
+"""Longest pause between two questions; they come when they come, not when a shadow ends."""
 SETTLED_SECONDS = 3.0
 """After a change of the rollout, until it holds and shadows of before are done."""
 CALLS = 20_000
@@ -73,7 +76,7 @@ def run() -> Report:
 
 
 def _shadows(report: Report, http: httpx.Client) -> None:
-    texts, number = sentences(), count()
+    texts, number, pauses = sentences(), count(), random.Random(0)
     body = {"kind": "shadow", "variant": "other", "version": 0}
     version = _sent(http.put("/v1/rollouts/all", json=body))["version"]
     taken: dict[str, list[float]] = {"kill": [], "resume": []}
@@ -83,6 +86,7 @@ def _shadows(report: Report, http: httpx.Client) -> None:
             version = _sent(http.post("/v1/rollouts/all", json=change))["version"]
             time.sleep(SETTLED_SECONDS)
             for place in range(WARM + PER_ROUND):
+                time.sleep(pauses.uniform(0, THINK_SECONDS))
                 question = {"query": texts[next(number) % len(texts)]}
                 started = time.perf_counter()
                 _sent(http.post("/v1/query", json=question))

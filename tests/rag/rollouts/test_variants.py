@@ -11,10 +11,12 @@ import anyio
 import httpx
 import pytest
 
+from rag.build.queue_backends import queue_backend
 from rag.build.running import rolling_out
 from rag.build.service import Service
+from rag.types import Permission, Principal
 from retrieval.embedders.embedder import BertEmbedder
-from tests.in_process import ingested, serving_here
+from tests.in_process import client_as, ingested, serving_here
 from tests.model_server import model_server, quotes, refuses
 
 pytestmark = pytest.mark.anyio
@@ -249,6 +251,24 @@ async def test_what_is_not_there_is_refused(
         response = await put(http, kind="flag", **body)
         assert response.json()["code"] == code, response.text
         assert (await http.get("/v1/rollouts")).json()["rollouts"] == []
+
+
+async def test_rollouts_are_for_operators_who_may_see_the_whole_service(
+    folder: Path, embedder: BertEmbedder
+) -> None:
+    variants = {"deeper": {"retrieval": {"depth": 120}}}
+    async with rolled_out(folder, embedder, variants) as (_, service):
+        queue = queue_backend(service.settings).queue(service)
+        allowed: list[tuple[frozenset[Permission], int]] = [
+            (frozenset({"admin"}), 403),
+            (frozenset({"metrics"}), 403),
+            (frozenset({"admin", "metrics"}), 200),
+        ]
+        for scopes, status in allowed:
+            async with client_as(service, queue, Principal(scopes=scopes)) as http:
+                assert (await http.get("/v1/rollouts")).status_code == status
+                made = await put(http, kind="flag", variant="deeper")
+                assert made.status_code == status
 
 
 async def test_a_variant_reads_its_own_version_of_a_collection(
