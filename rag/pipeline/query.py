@@ -32,6 +32,7 @@ from rag.telemetry import metrics
 from rag.telemetry.question_spans import describe_checks, describe_delta
 from rag.telemetry.trace import Trace
 from rag.types import (
+    BASE,
     Answer,
     ChatTask,
     ClaimPolicy,
@@ -71,6 +72,7 @@ class QueryPipeline(SearchPipeline):
         rrf_k: int,
         ended: Ended = unwatched,
         repeater: Repeater | None = None,
+        variant: str = BASE,
     ) -> None:
         """Makes a pipeline.
 
@@ -90,6 +92,7 @@ class QueryPipeline(SearchPipeline):
             rrf_k: See `SearchPipeline`.
             ended: See `SearchPipeline`.
             repeater: Gives earlier answers again; None: each answer is made for its question.
+            variant: See `SearchPipeline`.
         """
         super().__init__(
             catalog=catalog,
@@ -98,6 +101,7 @@ class QueryPipeline(SearchPipeline):
             seconds=seconds,
             rrf_k=rrf_k,
             ended=ended,
+            variant=variant,
         )
         self._tasks = tasks
         self._rewriter = rewriter
@@ -127,6 +131,7 @@ class QueryPipeline(SearchPipeline):
             UpstreamError: The deadline passed, or the generator failed.
         """
         run, task = self._begin(trace, query), query.task
+        run.add(Usage(), query.degraded)
         operation = "answer" if task is None else "task"
         with self._measured(operation, query, run) as question:
             working = self._working(query, run)
@@ -264,7 +269,7 @@ class QueryPipeline(SearchPipeline):
     async def _generate(self, prompt: Prompt, run: Run) -> AsyncGenerator[Delta, None]:
         """Yields the generator's deltas; their usage counts once they end, even if early."""
         usage, trace = Usage(), run.trace
-        pace = metrics.Pace(live=trace.experiment is None)
+        pace = metrics.Pace(live=trace.live)
         span = trace.open("generate", "generation")
         try:
             async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:

@@ -26,7 +26,16 @@ from prometheus_client import (
 from rag.errors import ConfigError
 from rag.records import Backlog
 from rag.telemetry import instruments
-from rag.types import Answer, ChatTaskKind, ClaimOutcome, Delta, Hit, Priority, Reason, Usage
+from rag.types import (
+    Answer,
+    ChatTaskKind,
+    ClaimOutcome,
+    Delta,
+    Hit,
+    Priority,
+    Reason,
+    Usage,
+)
 
 CacheResult = Literal["exact", "semantic", "joined", "miss", "bypassed", "failed"]
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -57,6 +66,7 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
             for stage in (
                 *("rewrite", "expand", "dense", "rerank", "passages", "claims", "task"),
                 "answer_cache",
+                "variant",
             )
         ),
     ),

@@ -183,6 +183,7 @@ def plain_names() -> list[str]:
         "server.allowed_",
         "server.trusted",
         "server.tls",
+        "variants",
         "webhooks",
     )
     return [name for name in names() if not name.startswith((*kinds, *lists))]
