@@ -74,25 +74,18 @@ class QueryPipeline(SearchPipeline):
         repeater: Repeater | None = None,
         variant: str = BASE,
     ) -> None:
-        """Makes a pipeline.
+        """Makes a pipeline; for the other arguments see `SearchPipeline`.
 
         Args:
-            catalog: See `SearchPipeline`.
             tasks: Does the tasks of chat UIs.
             rewriter: Makes a follow-up question stand alone; None: it is searched for unchanged.
             expander: Writes further search texts; None: the question alone.
-            retriever: See `SearchPipeline`.
             reader: Widens the hits for the generator; None: it gets them unchanged.
             generator: Writes the answer.
             extractive: Writes the quotes that replace what the passages do not support.
             drafts: Make the drafts that check what is written.
             claims: The policy for unsupported claims, unless the question has another.
-            admission: See `SearchPipeline`.
-            seconds: See `SearchPipeline`.
-            rrf_k: See `SearchPipeline`.
-            ended: See `SearchPipeline`.
             repeater: Gives earlier answers again; None: each answer is made for its question.
-            variant: See `SearchPipeline`.
         """
         super().__init__(
             catalog=catalog,
