@@ -15,7 +15,7 @@ from rag.catalog.batch_queue import LEASE_SECONDS
 from rag.catalog.catalog import Catalog
 from rag.errors import BusyError, InputError, RagError, for_log
 from rag.records import Batch, ClaimedLine, LineOutcome
-from rag.telemetry import metrics
+from rag.telemetry import batch_metrics
 from workers.batch_input import lines_of
 from workers.local_queue import running
 
@@ -97,7 +97,7 @@ class BatchRunner:
             await self._queue.refuse(batch, {"code": error.code, "message": str(error)})
             return
         await self._queue.begin(batch, lines)
-        metrics.batch_lines("invalid", sum(line.state == "failed" for line in lines))
+        batch_metrics.lines("invalid", sum(line.state == "failed" for line in lines))
 
     async def _take(self) -> None:
         """Claims lines for the free places, and waits for the end of one."""
@@ -126,16 +126,16 @@ class BatchRunner:
         if wait is not None and _is_refused(answered):
             await self._queue.pause(line.batch_id, seconds=wait)
             await self._queue.put_back(line, seconds=wait, counted=False)
-            metrics.batch_lines("postponed", 1)
+            batch_metrics.lines("postponed")
         elif wait is not None and _is_passing(answered) and line.attempts < MAX_ATTEMPTS:
             await self._queue.put_back(line, seconds=max(wait, 2.0**line.attempts))
-            metrics.batch_lines("retried", 1)
+            batch_metrics.lines("retried")
         else:
             await self._finish(line, _outcome(answered))
 
     async def _finish(self, line: ClaimedLine, outcome: LineOutcome) -> None:
         if await self._queue.finish(line, outcome):
-            metrics.batch_lines(outcome.state, 1)
+            batch_metrics.lines("done" if outcome.state == "done" else "failed")
         elif line.attempts < MAX_ATTEMPTS:
             await self._queue.put_back(line, seconds=0.0)
         else:

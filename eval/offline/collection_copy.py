@@ -6,7 +6,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from rag.catalog.tables import collections, document_readers, documents, metadata, texts
+from rag.catalog.schema import metadata
+from rag.catalog.tables import collections, document_readers, documents, texts
 from rag.process.folder_lock import own
 from rag.process.private_folder import CATALOG, INDEX
 from rag.types import Scope

@@ -10,9 +10,9 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from rag.catalog.batch_rows import owned, owner_row
+from rag.catalog.batch_tables import batch_file_parts, batch_files
 from rag.catalog.database import Database
 from rag.catalog.paging import behind
-from rag.catalog.tables import batch_file_parts, batch_files
 from rag.errors import NotFoundError
 from rag.records import BatchFile
 from rag.text.validation_errors import shortened

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from rag.catalog.batch_tables import batch_line_documents, batch_lines
 from rag.catalog.sql import same_document, scope_key, scope_row, the_scope
-from rag.catalog.tables import batch_line_documents, batch_lines, documents
+from rag.catalog.tables import documents
 from rag.types import Scope
 
 LATE_SECONDS = 120.0

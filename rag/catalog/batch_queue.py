@@ -27,8 +27,8 @@ from rag.catalog.batch_rows import (
     lock,
     settle,
 )
+from rag.catalog.batch_tables import batch_lines, batches
 from rag.catalog.database import Database
-from rag.catalog.tables import batch_lines, batches
 from rag.records import Batch, BatchLine, ClaimedLine, LineOutcome
 from rag.types import Scope
 

@@ -9,9 +9,10 @@ from typing import Literal
 import sqlalchemy as sa
 
 from rag.catalog.acls import default_of, readable_by
+from rag.catalog.batch_tables import batch_line_documents, batch_lines
 from rag.catalog.database import Database
 from rag.catalog.sql import same_document
-from rag.catalog.tables import batch_line_documents, batch_lines, collections, documents
+from rag.catalog.tables import collections, documents
 from rag.records import BatchLine
 from rag.types import Principal
 

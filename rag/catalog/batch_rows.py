@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag.catalog.tables import batch_lines, batches
+from rag.catalog.batch_tables import batch_lines, batches
 from rag.records import Batch
 from rag.types import Principal
 

@@ -20,9 +20,9 @@ from rag.catalog.batch_rows import (
     owner_row,
     settle,
 )
+from rag.catalog.batch_tables import batch_line_documents, batch_lines, batches
 from rag.catalog.database import Database
 from rag.catalog.paging import behind
-from rag.catalog.tables import batch_line_documents, batch_lines, batches
 from rag.errors import ConflictError, NotFoundError
 from rag.records import ENDED, Batch, BatchEndpoint
 from rag.text.validation_errors import shortened

@@ -19,6 +19,7 @@ from rag.catalog.jobs import Jobs
 from rag.catalog.keys import Keys
 from rag.catalog.outcomes import Outcomes
 from rag.catalog.removals import Removals
+from rag.catalog.rollouts import Rollouts
 from rag.catalog.staged import Staged
 from rag.catalog.tasks import Tasks
 from rag.catalog.tenants import Tenants
@@ -57,6 +58,7 @@ class Catalog:
         self.batches = Batches(database)
         self.batch_queue = BatchQueue(database)
         self.batch_results = BatchResults(database)
+        self.rollouts = Rollouts(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""

@@ -5,15 +5,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from rag.catalog.batch_forgetting import forget_lines
+from rag.catalog.batch_tables import batch_line_documents
 from rag.catalog.database import Database, Transaction
 from rag.catalog.sql import document_key, of_document, same_document, the_document
-from rag.catalog.tables import (
-    answer_documents,
-    answers,
-    batch_line_documents,
-    documents,
-    tasks,
-)
+from rag.catalog.tables import answer_documents, answers, documents, tasks
 from rag.types import Scope
 
 FORGOTTEN_SECONDS = 60.0

@@ -13,13 +13,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from rag.catalog.batch_forgetting import forget_lines
+from rag.catalog.batch_tables import batch_line_documents
 from rag.catalog.collections import no_collection
 from rag.catalog.database import Database
 from rag.catalog.sql import in_scope, scope_of, spool_keys, utc_now
 from rag.catalog.tables import (
     answer_documents,
     answers,
-    batch_line_documents,
     collections,
     content_versions,
     document_readers,

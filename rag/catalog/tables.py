@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-metadata = sa.MetaData()
+import rag.catalog.batch_tables  # noqa: F401 - its tables are among those of the metadata
+from rag.catalog.schema import metadata, scope_columns
+
 _BYTES = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 """Text that is compared byte by byte, so that a prefix is a range."""
-
-
-def _scope_columns() -> tuple[sa.Column[str], sa.Column[str]]:
-    return (
-        sa.Column("tenant", sa.String, primary_key=True),
-        sa.Column("collection", sa.String, primary_key=True),
-    )
-
-
 _FAILED = sa.text("state = 'failed'")
 IS_PENDING = sa.text("state = 'pending'")
 """The condition of a partial index; PostgreSQL and SQLite use it only for the same condition."""
@@ -24,10 +17,11 @@ TO_SCORE = sa.text("to_score")
 UNANNOUNCED = sa.text("NOT announced")
 """The same, of the jobs whose end was not made into messages yet."""
 _RATED = sa.text("rating IS NOT NULL")
+_ROLLED_OUT = sa.text("rollout IS NOT NULL")
 collections = sa.Table(
     "collections",
     metadata,
-    *_scope_columns(),
+    *scope_columns(),
     sa.Column("embedder", sa.String, nullable=False),
     sa.Column("created_at", sa.String, nullable=False),
     sa.Column("previous_embedder", sa.String),
@@ -39,14 +33,14 @@ collections = sa.Table(
 content_versions = sa.Table(
     "content_versions",
     metadata,
-    *_scope_columns(),
+    *scope_columns(),
     sa.Column("version", sa.String, nullable=False),
 )
 """The versions of collections' contents (`rag.catalog.content_versions`)."""
 documents = sa.Table(
     "documents",
     metadata,
-    *_scope_columns(),
+    *scope_columns(),
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("uri", _BYTES, nullable=False),
     sa.Column("title", sa.String, nullable=False, default=""),
@@ -76,7 +70,7 @@ documents = sa.Table(
 document_readers = sa.Table(
     "document_readers",
     metadata,
-    *_scope_columns(),
+    *scope_columns(),
     sa.Column("document_id", sa.String, primary_key=True),
     sa.Column("reader", sa.String, primary_key=True),
     sa.Index("document_readers_by_reader", "reader", "tenant", "collection"),
@@ -85,7 +79,7 @@ document_readers = sa.Table(
 texts = sa.Table(
     "texts",
     metadata,
-    *_scope_columns(),
+    *scope_columns(),
     sa.Column("document_id", sa.String, primary_key=True),
     sa.Column("text", sa.String, nullable=False),
     sa.Column("structure", sa.JSON(none_as_null=True)),
@@ -93,7 +87,7 @@ texts = sa.Table(
 unsettled = sa.Table(
     "unsettled",
     metadata,
-    *_scope_columns(),
+    *scope_columns(),
     sa.Column("document_id", sa.String, primary_key=True),
     sa.Column("version", sa.String, nullable=False, default=""),
     sa.Column("recipe", sa.String, nullable=False, default=""),
@@ -103,7 +97,7 @@ unsettled = sa.Table(
 staged = sa.Table(
     "staged",
     metadata,
-    *_scope_columns(),
+    *scope_columns(),
     sa.Column("document_id", sa.String, primary_key=True),
     sa.Column("cut", sa.JSON, nullable=False),
     sa.Column("seen", sa.String),
@@ -196,6 +190,15 @@ answers = sa.Table(
     sa.Column("degraded", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("input_tokens", sa.Integer, nullable=False, server_default="0"),
     sa.Column("output_tokens", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("variant", sa.String, nullable=False, server_default="base"),
+    sa.Column("rollout", sa.String),
+    sa.Column("rollout_version", sa.Integer),
+    sa.Index(
+        "answers_by_rollout",
+        *("rollout", "rollout_version"),
+        sqlite_where=_ROLLED_OUT,
+        postgresql_where=_ROLLED_OUT,
+    ),
     sa.Index("answers_to_score", "claimed_at", sqlite_where=TO_SCORE, postgresql_where=TO_SCORE),
     sa.Index("answers_by_tenant", "tenant", "at"),
     sa.Index("answers_rated", "tenant", "at", sqlite_where=_RATED, postgresql_where=_RATED),
@@ -203,7 +206,7 @@ answers = sa.Table(
 answer_documents = sa.Table(
     "answer_documents",
     metadata,
-    *_scope_columns(),
+    *scope_columns(),
     sa.Column("document_id", sa.String, primary_key=True),
     sa.Column("answer_id", sa.String, primary_key=True),
     sa.Column("version", sa.String, nullable=False),
@@ -294,94 +297,31 @@ audit_heads = sa.Table(
     sa.Column("hash", sa.String, nullable=False),
 )
 """The last row of each chain."""
-
-batch_files = sa.Table(
-    "batch_files",
+rollouts = sa.Table(
+    "rollouts",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+)
+"""The rollouts of variants, which are of the whole service."""
+rollout_observations = sa.Table(
+    "rollout_observations",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.String, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("variant", sa.String, nullable=False),
+    sa.Column("paired", sa.Boolean, nullable=False),
+    sa.Column("tallies", sa.JSON, nullable=False),
+)
+"""What processes saw of rollouts, until it is added to their evidence."""
+rollout_writers = sa.Table(
+    "rollout_writers",
     metadata,
     sa.Column("id", sa.String, primary_key=True),
-    sa.Column("tenant", sa.String, nullable=False),
-    sa.Column("key_id", sa.String, nullable=False),
-    sa.Column("subject", sa.String, nullable=False),
-    sa.Column("filename", sa.String, nullable=False),
-    sa.Column("bytes", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Index("batch_files_by_tenant", "tenant", "created_at"),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
 )
-"""The files of requests that callers have sent."""
-batch_file_parts = sa.Table(
-    "batch_file_parts",
-    metadata,
-    sa.Column("file_id", sa.String, primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("tenant", sa.String, nullable=False, index=True),
-    sa.Column("content", sa.LargeBinary, nullable=False),
-)
-"""Their content, in parts of bounded size, so that none is in memory as a whole when it is read."""
-NOT_ENDED = sa.text("ended_at IS NULL")
-"""The condition of the partial index; SQLite uses that index only for the same condition."""
-batches = sa.Table(
-    "batches",
-    metadata,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("tenant", sa.String, nullable=False),
-    sa.Column("key_id", sa.String, nullable=False),
-    sa.Column("subject", sa.String, nullable=False),
-    sa.Column("caller", sa.JSON, nullable=False),
-    sa.Column("endpoint", sa.String, nullable=False),
-    sa.Column("metadata", sa.JSON(none_as_null=True)),
-    sa.Column("input_file_id", sa.String, nullable=False),
-    sa.Column("state", sa.String, nullable=False),
-    sa.Column("error", sa.JSON(none_as_null=True)),
-    sa.Column("total", sa.Integer, nullable=False),
-    sa.Column("completed", sa.Integer, nullable=False),
-    sa.Column("failed", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("expires_at", sa.Float, nullable=False),
-    sa.Column("started_at", sa.Float),
-    sa.Column("cancelling_at", sa.Float),
-    sa.Column("ended_at", sa.Float),
-    sa.Column("claimed_at", sa.Float, nullable=False),
-    sa.Column("due_at", sa.Float, nullable=False),
-    sa.Index("batches_by_tenant", "tenant", "created_at"),
-    sa.Index("batches_open", "tenant", sqlite_where=NOT_ENDED, postgresql_where=NOT_ENDED),
-)
-"""Batches of requests. None of their lines is claimed before `due_at`."""
-OPEN_LINE = sa.text("state = 'open'")
-"""The condition of the partial index; SQLite uses that index only for the same condition."""
-batch_lines = sa.Table(
-    "batch_lines",
-    metadata,
-    sa.Column("batch_id", sa.String, primary_key=True),
-    sa.Column("line", sa.Integer, primary_key=True),
-    sa.Column("tenant", sa.String, nullable=False, index=True),
-    sa.Column("custom_id", sa.String),
-    sa.Column("body", sa.String, nullable=False),
-    sa.Column("state", sa.String, nullable=False),
-    sa.Column("token", sa.String),
-    sa.Column("due_at", sa.Float, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("status", sa.Integer),
-    sa.Column("response", sa.String),
-    sa.Column("error", sa.JSON(none_as_null=True)),
-    sa.Index(
-        "batch_lines_open",
-        *("batch_id", "due_at", "line"),
-        sqlite_where=OPEN_LINE,
-        postgresql_where=OPEN_LINE,
-    ),
-)
-"""The requests of batches. `due_at` is when an open line may be claimed: for one that is claimed,
-by a `token`, the end of its lease.
-"""
-batch_line_documents = sa.Table(
-    "batch_line_documents",
-    metadata,
-    *_scope_columns(),
-    sa.Column("document_id", sa.String, primary_key=True),
-    sa.Column("batch_id", sa.String, primary_key=True),
-    sa.Column("line", sa.Integer, primary_key=True),
-    sa.Column("version", sa.String, nullable=False),
-    sa.Column("at", sa.Float, nullable=False, index=True),
-    sa.Index("batch_line_documents_by_line", "batch_id", "line"),
-)
-"""The documents that responses have text of, with their versions, until one of them changes."""
+"""The processes that observe, with the number of the last batch of each that is stored."""

@@ -8,8 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from rag.catalog.database import Database
+from rag.catalog.schema import metadata
 from rag.catalog.sql import OPEN, scope_of
-from rag.catalog.tables import answers, api_keys, collections, documents, metadata, tasks
+from rag.catalog.tables import answers, api_keys, collections, documents, tasks
 from rag.records import TenantRecord
 from rag.types import Scope
 

@@ -69,7 +69,17 @@ from .errors import (
 )
 from .events import AnswerEvent, CitationEvent, Event, HitsEvent, RetractEvent, TokenEvent
 from .flow import NEVER, Retries
-from .requests import File, Filter, Message, NewDocument, Readers, ResponseFormat
+from .requests import (
+    File,
+    Filter,
+    Guards,
+    Message,
+    NewDocument,
+    NewPlan,
+    Readers,
+    ResponseFormat,
+    Tolerances,
+)
 from .responses import (
     Answer,
     Cached,
@@ -88,6 +98,18 @@ from .responses import (
     UsageReport,
     UsageSum,
 )
+from .rollout_responses import (
+    Arms,
+    ArmsRow,
+    Evidence,
+    Plan,
+    Power,
+    PowerRow,
+    Rollout,
+    RolloutChange,
+    RolloutList,
+    Variant,
+)
 from .submitted import AsyncSubmitted, Submitted
 from .version import VERSION as __version__
 
@@ -98,6 +120,8 @@ __all__ = [
     "Answer",
     "AnswerEvent",
     "AnswerPage",
+    "Arms",
+    "ArmsRow",
     "AsyncClient",
     "AsyncSubmitted",
     "Batch",
@@ -129,9 +153,11 @@ __all__ = [
     "Drift",
     "DriftRow",
     "Event",
+    "Evidence",
     "File",
     "Filter",
     "ForbiddenError",
+    "Guards",
     "Health",
     "Hit",
     "HitsEvent",
@@ -146,9 +172,13 @@ __all__ = [
     "Message",
     "NewDocument",
     "NewKey",
+    "NewPlan",
     "NotFoundError",
     "Outlier",
+    "Plan",
     "PlumblineError",
+    "Power",
+    "PowerRow",
     "Queue",
     "QuotaExceededError",
     "RateLimitedError",
@@ -158,6 +188,9 @@ __all__ = [
     "ResponseFormat",
     "RetractEvent",
     "Retries",
+    "Rollout",
+    "RolloutChange",
+    "RolloutList",
     "Run",
     "RunDetails",
     "RunPage",
@@ -169,6 +202,7 @@ __all__ = [
     "Tenant",
     "TenantPage",
     "TokenEvent",
+    "Tolerances",
     "TooLargeError",
     "UnauthenticatedError",
     "UnavailableError",
@@ -177,6 +211,7 @@ __all__ = [
     "Usage",
     "UsageReport",
     "UsageSum",
+    "Variant",
     "Workers",
     "__version__",
 ]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rag.catalog.batch_tables import batch_lines
 from rag.catalog.database import PostgresDatabase
-from rag.catalog.tables import batch_lines
 from tests.e2e.test_e2e_batches import chat, client_of, ended, read, sent
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port

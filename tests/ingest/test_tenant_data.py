@@ -18,7 +18,7 @@ from ingest.tenant_deletion import TenantDeletion
 from ingest.tenant_export import MANIFEST, TenantExport
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database
-from rag.catalog.tables import metadata
+from rag.catalog.schema import metadata
 from rag.catalog.tenants import HIDDEN, TABLES
 from rag.errors import InputError
 from rag.records import SERVICE, AuditRow

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from rag.catalog.tables import metadata
+from rag.catalog.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from eval.offline.collection_copy import copy_collection
 from rag.catalog.catalog import Catalog
+from rag.catalog.schema import metadata
 from rag.catalog.sqlite_database import SqliteDatabase
-from rag.catalog.tables import metadata
 from rag.process.private_folder import CATALOG, INDEX
 from rag.records import Submission
 from rag.types import Scope

@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from rag.catalog.batch_queue import LEASE_SECONDS
+from rag.catalog.batch_tables import batch_line_documents, batch_lines, batches
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database
-from rag.catalog.tables import batch_line_documents, batch_lines, batches
 from rag.catalog.tenants import TABLES
 from rag.errors import ConflictError, NotFoundError
 from rag.records import Batch, BatchLine, ClaimedLine, LineOutcome

@@ -15,8 +15,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from rag.catalog.database import HEAD, Database, PostgresDatabase
+from rag.catalog.schema import metadata
 from rag.catalog.sqlite_database import SqliteDatabase
-from rag.catalog.tables import collections, documents, metadata
+from rag.catalog.tables import collections, documents
 from rag.errors import BusyError, ConfigError, UpstreamError
 from tests.postgres import LOSE_LOCKS, PostgresServer, lose_locks
 

@@ -22,10 +22,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.pool import NullPool
 
 import rag.catalog.migrations
+import rag.catalog.tables
 from rag.catalog import database as product
 from rag.catalog.database import Database, PostgresDatabase
+from rag.catalog.schema import metadata
 from rag.catalog.sqlite_database import SqliteDatabase
-from rag.catalog.tables import metadata
 from rag.errors import StorageError
 from tests.disks import fill as fill_disk
 from tests.disks import small_disk
