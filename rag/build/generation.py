@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import ConfigError
@@ -16,6 +17,7 @@ from rag.settings.generation import (
     OpenAIModelSettings,
     OpenAISettings,
     VllmModelSettings,
+    VllmSettings,
 )
 from rag.settings.operations import GeneratorJudgeSettings
 from rag.settings.retrieval import RetrievalSettings
@@ -196,7 +198,38 @@ async def _open_engine(
     if settings.tokens_at_once is not None:
         model = BudgetedModel(model, tokens=settings.tokens_at_once)
     judge = _judge(settings, finder)
-    return ChatGenerator(judge=judge, model=model, template=template, sampling=sampling), model
+    generator = ChatGenerator(
+        judge=judge,
+        model=model,
+        template=template,
+        sampling=sampling,
+        adapters=_adapter_names(settings),
+    )
+    return generator, model
+
+
+def _adapter_names(settings: OpenAISettings | VllmSettings) -> dict[str, str]:
+    """Returns the names of the model's adapters, by tenant."""
+    if isinstance(settings, OpenAISettings):
+        return settings.adapters
+    return {tenant: Path(folder).name for tenant, folder in settings.adapters.items()}
+
+
+def _adapter_folders(settings: VllmSettings) -> dict[str, Path]:
+    """Returns the folders of the adapters, by name.
+
+    Raises:
+        ConfigError: Two of them have one name.
+    """
+    folders: dict[str, Path] = {}
+    named = map(Path, settings.adapters.values())
+    for folder in (*named, *([settings.lora] if settings.lora else [])):
+        if folders.setdefault(folder.name, folder) != folder:
+            raise ConfigError(
+                f"generator.adapters has two folders with the name {folder.name!r}: {folder} and"
+                f" {folders[folder.name]}. Rename one, or add both to the registry of models."
+            )
+    return folders
 
 
 async def open_judge(
@@ -296,7 +329,10 @@ async def open_chat_model(settings: VllmModelSettings) -> AsyncIterator[ChatMode
     """
     model_class = await asyncio.to_thread(_import_vllm)  # takes seconds
     async with model_class.opened(
-        settings.model, lora=settings.lora, engine=settings.engine
+        settings.model,
+        lora=settings.lora,
+        adapters=_adapter_folders(settings) if isinstance(settings, VllmSettings) else {},
+        engine=settings.engine,
     ) as model:
         yield model
 

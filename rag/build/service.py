@@ -56,6 +56,7 @@ async def open_service(
 
     opening = open_searching(settings, wrappers, embedder)
     async with opening as opened, contextlib.AsyncExitStack() as stack:
+        settings = opened.settings  # with the folders of models
         recorder = await open_answer_recorder(settings.online, opened.observer, stack)
         observer = replace(opened.observer, recorder=recorder)
         index, tokens, limits = opened.index, opened.tokens, settings.limits
