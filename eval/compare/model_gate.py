@@ -25,6 +25,8 @@ MOST_PERPLEXITY = 0.01
 """Share by which the perplexity may be above that of the reference."""
 MOST_SCORE = 0.02
 """Share by which the score may be below that of the reference."""
+_ROUNDING = 1e-9
+"""Share that a difference of equal decimal numbers may have."""
 MOST_UNLIKE = 10
 """Differing answers in the report."""
 
@@ -73,7 +75,7 @@ def _perplexity(reference: Measured, candidate: Measured) -> dict[str, Any]:
 
 
 def _too_perplexed(perplexity: Mapping[str, Any]) -> list[str]:
-    if perplexity["rise"] <= MOST_PERPLEXITY:
+    if perplexity["rise"] <= MOST_PERPLEXITY + _ROUNDING:
         return []
     return [f"its perplexity is {perplexity['rise']:.1%} higher ({MOST_PERPLEXITY:.0%} is allowed)"]
 
@@ -96,7 +98,7 @@ def _score(reference: Measured, candidate: Measured) -> dict[str, Any]:
 def _too_low(score: Mapping[str, Any]) -> list[str]:
     if score["loss"] is None:
         return ["the reference answers no question of the set: choose an easier set"]
-    if score["loss"] <= MOST_SCORE:
+    if score["loss"] <= MOST_SCORE + _ROUNDING:
         return []
     return [f"its score is {score['loss']:.1%} lower ({MOST_SCORE:.0%} is allowed)"]
 

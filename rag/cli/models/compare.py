@@ -30,9 +30,7 @@ async def compare(args: argparse.Namespace, settings: Settings) -> int:
     1. name both  2. choose questions and texts  3. measure both  4. judge, and store it
     """
     registry = registry_of(settings)
-    reference, candidate = (
-        _named(registry, name) for name in (args.reference, args.candidate)
-    )  # 1.
+    reference, candidate = (_named(registry, n) for n in (args.reference, args.candidate))  # 1.
     folders = {each: registry.resolve(each, "generator") for each in (reference, candidate)}
     trial = await _trial(args, settings)  # 2.
     measured = []

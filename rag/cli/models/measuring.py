@@ -15,7 +15,6 @@ from eval.datasets.corpus import Corpus, Question
 from eval.offline.plan import Plan, settings_for
 from eval.offline.run import ask, ingest
 from eval.runs.run_folder import Outcome
-from generation.models.vllm import VllmModel
 from generation.models.wrapped import innermost
 from rag.build.running import start
 from rag.build.service import Service
@@ -62,10 +61,12 @@ class Trial:
         part = part.model_copy(update={"temperature": 0.0})
         alone = {"generator": part, "fallbacks": (), "routes": ()}
         settings = settings.model_copy(update=alone)
+        collection = None if self.corpus.passages else self.scope.collection or None
         plan = Plan(
             corpus=self.corpus,
-            settings=settings_for(settings, self.cache),
+            settings=settings_for(settings, self.cache, collection),
             tenant=self.scope.tenant,
+            collection=collection,
             named=(self.measure,),
         )
         async with self._opened(plan) as service:
@@ -103,6 +104,8 @@ async def _asked(service: Service, plan: Plan) -> list[Outcome]:
 
 
 async def _losses(service: Service, texts: Sequence[str]) -> list[float]:
+    from generation.models.vllm import VllmModel  # it takes seconds, and is loaded by now
+
     assert service.model is not None  # noqa: S101 - it is the generator's
     model = innermost(service.model)
     assert isinstance(model, VllmModel)  # noqa: S101 - the settings are of this kind
