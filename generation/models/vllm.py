@@ -18,6 +18,7 @@ from rag.types import FinishReason, Message, Piece, Sampling, Usage
 from vllm import SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 COUNTED = 1 << 19
@@ -52,7 +53,7 @@ class VllmModel:
             model,
             name=self.name,
             adapters=tuple(self._adapters.values()),
-            arguments={**_for_adapters(len(named)), **engine},
+            arguments={**_for_adapters(len(named), engine), **engine},
             started=self._counted.clear,  # the folder may hold another tokenizer by now
         )
 
@@ -131,8 +132,7 @@ class VllmModel:
             counted = self._counted.pop(tuple(messages), None)
             prompt = counted or await render(engine, messages)
             params = self._params(sampling, prompt_tokens=len(prompt["prompt_token_ids"]))
-            name = sampling.adapter or self._lora
-            adapter = self._adapters[name] if name else None
+            adapter = self._adapter(sampling.adapter)
             outputs = engine.generate(prompt, params, uuid.uuid4().hex, lora_request=adapter)
             written = 0
             async with contextlib.aclosing(outputs):
@@ -140,6 +140,11 @@ class VllmModel:
                     written += len(output.outputs[0].token_ids)
                     if piece := self._piece(output, written, sampling):
                         yield piece
+
+    def _adapter(self, name: str | None) -> LoRARequest | None:
+        """Returns the adapter of this name; without a name, the one for all answers, if any."""
+        name = name or self._lora
+        return self._adapters[name] if name else None
 
     async def token_losses(self, text: str) -> list[float]:
         """Returns the negative log-likelihoods, in nats, of a text's tokens given those before.
@@ -153,7 +158,12 @@ class VllmModel:
         with self._supervisor.translated(engine):
             tokens = engine.get_tokenizer().encode(text)[: self.context_tokens - 1]
             params = SamplingParams(max_tokens=1, prompt_logprobs=0)
-            outputs = engine.generate({"prompt_token_ids": tokens}, params, uuid.uuid4().hex)
+            outputs = engine.generate(
+                {"prompt_token_ids": tokens},
+                params,
+                uuid.uuid4().hex,
+                lora_request=self._adapter(None),
+            )
             found: Sequence[Any] = ()
             async with contextlib.aclosing(outputs):
                 while (output := await self._supervisor.next_of(outputs)) is not None:
@@ -198,11 +208,27 @@ class VllmModel:
         return Piece(text=new.text, finish_reason=_FINISHED[new.finish_reason], usage=usage)
 
 
-def _for_adapters(count: int) -> dict[str, Any]:
-    """Returns the arguments of an engine that has this many adapters."""
+def _for_adapters(count: int, engine: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of an engine that has this many adapters.
+
+    On a CPU, vLLM 0.32 writes with the adapter in the last slot for requests without one, if they
+    are computed together with others (https://github.com/vllm-project/vllm/pull/48421). Slots are
+    filled from the first: one more than there are adapters stays empty, and changes nothing.
+
+    Raises:
+        ConfigError: The arguments leave no such slot.
+    """
     if not count:
         return {}
-    return {"enable_lora": True, "max_loras": min(count, MOST_IN_BATCH)}
+    if not current_platform.is_cpu():
+        return {"enable_lora": True, "max_loras": min(count, MOST_IN_BATCH)}
+    if engine.get("max_loras", count + 1) <= count:
+        raise ConfigError(
+            f"generator.engine.max_loras = {engine['max_loras']} is too low on a CPU: it must be"
+            f" above the number of adapters, {count}, or tenants without one get another's. Leave"
+            " it out."
+        )
+    return {"enable_lora": True, "max_loras": count + 1}
 
 
 def _check_adapter(setting: str, folder: Path) -> None:

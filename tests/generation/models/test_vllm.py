@@ -496,6 +496,8 @@ async def test_adapters_of_one_name_and_adapters_that_are_none_are_refused(
         make_adapter(tmp_path / tenant / "style")
     twice = {tenant: str(tmp_path / tenant / "style") for tenant in ("acme", "globex")}
     assert "two folders with the name 'style'" in await refused(tiny, adapters=twice)
+    style = {"acme": str(tmp_path / "acme" / "style")}
+    assert "above the number of adapters, 1" in await refused(tiny, adapters=style, max_loras=1)
     said = await refused(tiny, adapters={"acme": str(tmp_path)})
     assert "generator.adapters = " in said
     assert "holds no adapter_config.json" in said

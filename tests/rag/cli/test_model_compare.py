@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Any]:
+) -> Any:
     generator = {"kind": "vllm", "model": "registry:tiny@1", "max_tokens": 32, "engine": ENGINE}
     monkeypatch.setenv("RAG_DATA_DIR", str(folder / "data"))
     monkeypatch.chdir(folder)

@@ -54,9 +54,10 @@ def test_an_embedder_from_adding_to_searching_with_it(data: Path, minilm: Path) 
     assert rag("ingest", document, data=data, env=env).returncode == 0
     found = rag("search", "How heavy is the pump?", "--json", data=data, env=env)
     assert "40 kg" in json.loads(found.stdout)["hits"][0]["text"]
-    with serving(data, env) as server:
+    with serving(data, env=env) as server:
         run("add", "minilm", minilm, "--version", "2", "--kind", "embedder")  # beside it
-        assert server.client().get("/readyz").status_code == 200
+        with server.client() as http:
+            assert http.post("/v1/search", json={"query": "pump"}).status_code == 200
     (minilm / "config.json").write_bytes((minilm / "config.json").read_bytes() + b"\n")
     refused = rag("search", "How heavy is it?", data=data, env=env)
     assert refused.returncode == 2
