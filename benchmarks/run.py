@@ -54,6 +54,7 @@ LONG = (
     "power",
     "qdrant",
     "ranks",
+    "replicas",
     "routing",
     "scale",
     "tables",

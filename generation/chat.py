@@ -73,9 +73,11 @@ class ChatGenerator:
             async for last in pieces:  # 3.
                 if sampling.schema is None:
                     if last.text:
-                        yield Delta(text=last.text, model=name, usage=last.usage)
+                        yield Delta(
+                            text=last.text, model=name, usage=last.usage, degraded=last.degraded
+                        )
                 elif last.text and (last.usage or not written):
-                    yield Delta(model=name, usage=last.usage)
+                    yield Delta(model=name, usage=last.usage, degraded=last.degraded)
                 written += last.text
         try:
             self._check(written, last, sampling)

@@ -19,7 +19,7 @@ PICTURE = ROOT / "docs" / "architecture.svg"
 PACKAGES = ("rag", "ingest", "retrieval", "generation", "eval", "workers")
 RUNNING = "rag.build.running"
 """The box of the modules that open queues and scoring, which are above the rest of `rag.build`."""
-ABOVE = (RUNNING, "rag.build.queue_backends")
+ABOVE = (RUNNING, "rag.build.queue_backends", "rag.build.health_checks")
 WIDTH, ROW, BOX, HEIGHT, CHAR = 900, 78, 18, 28, 7.4
 """Pixels: of the picture, of a row, around a name, of a box, of a character."""
 SWEEPS = 8

@@ -161,6 +161,7 @@ _VIEWS: dict[str, Call] = {
     "GET /v1/eval-runs/{name}": _for_admins("/v1/eval-runs/a"),
     "GET /v1/queue": _for_admins("/v1/queue"),
     "GET /v1/tenants": _for_admins("/v1/tenants"),
+    "GET /v1/health": _for_admins("/v1/health"),
 }
 _TEXTS = ["The harbour opens at nine.", "The kitchen is warm."]
 CALLS: dict[str, Call] = {

@@ -19,7 +19,10 @@ PATIENCE = 30.0
 
 @dataclass
 class ModelServer:
-    """The server's script for requests, the requests received, and events of its clients."""
+    """The server's script for requests, the requests received, and events of its clients.
+
+    `pages` are the bodies of what is fetched from it, by path; others are not found.
+    """
 
     url: str
     script: Script
@@ -29,6 +32,9 @@ class ModelServer:
     hung_up: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
     stop: Callable[[], None] = lambda: None
+    pages: dict[str, str] = field(
+        default_factory=lambda: {"/health": "", "/v1/models": '{"data": [{"id": "tiny"}]}'}
+    )
 
     @property
     def base_url(self) -> str:
@@ -57,6 +63,15 @@ def model_server(script: Script, *, at: int = 0) -> Iterator[ModelServer]:
                 server.script(self)
             except ConnectionError:
                 server.hung_up.set()
+
+        def do_GET(self) -> None:
+            page = server.pages.get(self.path)
+            body = (page or "").encode()
+            self.send_response(404 if page is None else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
             """Tests are quiet."""

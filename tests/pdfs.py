@@ -47,8 +47,10 @@ def image() -> str:
     return f"q {_WIDTH} 0 0 {_HEIGHT} 0 0 cm /Im Do Q\n"
 
 
-def pdf(*pages: str | Sequence[str], title: str = "") -> bytes:
-    """A file of these pages."""
+def pdf(
+    *pages: str | Sequence[str], title: str = "", size: tuple[int, int] = (_WIDTH, _HEIGHT)
+) -> bytes:
+    """A file of these pages, each of this width and height in points."""
     from pypdf import PdfWriter
     from pypdf.generic import DecodedStreamObject, DictionaryObject, FloatObject, NameObject
 
@@ -83,7 +85,7 @@ def pdf(*pages: str | Sequence[str], title: str = "") -> bytes:
         ExtGState=named(Clear=named(ca=FloatObject(0))),
     )
     for page in pages:
-        added = writer.add_blank_page(_WIDTH, _HEIGHT)
+        added = writer.add_blank_page(*size)
         content = DecodedStreamObject()
         text = page if isinstance(page, str) else "\n".join(page)
         content.set_data(text.encode("cp1252"))

@@ -26,6 +26,7 @@ ASK = "plumbline.ask"
 ASK_QUEUE = "plumbline.ask"
 ANSWER_SECONDS = 5.0
 """Seconds that a broker may take to answer."""
+PING_SECONDS = 1.0
 SWEEP_SECONDS = 10
 """Seconds between a worker's checks of Redis for messages whose worker is gone."""
 
@@ -98,6 +99,23 @@ def connected(app: Celery) -> Iterator[Connection]:
             "The broker does not answer. Is it running, and is the setting queue.broker_url right?",
             detail=f"{masked(url)}: {words(error, url)}.",
         ) from None
+
+
+def check_broker(app: Celery) -> None:
+    """Checks that the broker answers. Raises as `connected`."""
+    with connected(app):
+        pass
+
+
+def check_workers(app: Celery) -> None:
+    """Checks that a worker answers.
+
+    Raises:
+        UpstreamError: None does, or the broker does not.
+    """
+    with connected(app) as connection:
+        if not app.control.ping(timeout=PING_SECONDS, limit=1, connection=connection):
+            raise UpstreamError(f"No worker answered within {PING_SECONDS:g} s.")
 
 
 def send(app: Celery, task: str, *arguments: object, queue: str) -> None:

@@ -30,6 +30,7 @@ from rag.errors import BusyError, NotFoundError, RagError, ReadError
 from rag.privacy.redaction import words
 from rag.records import JobRecord, WebhookMessage
 from rag.settings.webhooks import WebhookSettings, key_of
+from rag.telemetry import metrics
 from workers.local_queue import running
 
 POLL_SECONDS = 1.0
@@ -101,6 +102,7 @@ class WebhookQueue:
         webhook = self._webhooks.get(message.webhook)
         if webhook is None or webhook.tenant != message.tenant:  # taken out of the settings
             await self._catalog.webhooks.done(message.id)
+            metrics.webhook_message("dropped")
             return
         try:
             status = await send(message, webhook, f"webhooks.{message.webhook}.private_addresses")
@@ -109,6 +111,7 @@ class WebhookQueue:
             return
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             await self._catalog.webhooks.done(message.id)
+            metrics.webhook_message("delivered")
         else:
             says = f"the receiver answered {status}"
             await self._failed(message, says, is_final=status == HTTPStatus.GONE)
@@ -118,11 +121,13 @@ class WebhookQueue:
         if message.attempts < len(WAITS) and not is_final:
             seconds = WAITS[message.attempts]
             await self._catalog.webhooks.put_back(message.id, seconds=seconds)
+            metrics.webhook_message("retried")
             _log.warning(
                 "Message %s to webhook %s of tenant %s: %s; sent again in %g s.", *told, seconds
             )
         else:
             await self._catalog.webhooks.done(message.id)
+            metrics.webhook_message("given up")
             _log.error("Message %s to webhook %s of tenant %s is given up: %s.", *told)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -11,15 +10,10 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import GetPydanticSchema
-from pydantic_core import core_schema
 
 from plumbline_client import AsyncClient, Client, Filter, SearchResult
 
 from .sources import Within, sources
-
-_AS_GIVEN = GetPydanticSchema(lambda _source, _handler: core_schema.any_schema())
-"""The service checks filters. Pydantic refuses `TypedDict` of Python 3.11's `typing`."""
 
 
 class PlumblineRetriever(BaseRetriever):
@@ -45,7 +39,7 @@ class PlumblineRetriever(BaseRetriever):
     async_client: AsyncClient | None = None
     collection: str | None = None
     top_k: int | None = None
-    filters: Annotated[Sequence[Filter] | None, _AS_GIVEN] = None
+    filters: Sequence[Filter] | None = None
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.base.response.schema import RESPONSE_TYPE, Response
+from llama_index.core.base.response.schema import (
+    RESPONSE_TYPE,
+    AsyncStreamingResponse,
+    Response,
+    StreamingResponse,
+)
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import (
@@ -18,7 +24,16 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from plumbline_client import Answer, AsyncClient, Client, Filter, SearchResult
+from plumbline_client import (
+    Answer,
+    AnswerEvent,
+    AsyncClient,
+    Client,
+    Event,
+    Filter,
+    SearchResult,
+    TokenEvent,
+)
 
 from .sources import Within, answered, sources, text_of
 
@@ -85,6 +100,10 @@ class PlumblineQueryEngine(BaseQueryEngine):
     response = engine.query("When does the office open?")
     ```
 
+    With `streaming`, the text comes as it is written, and the response is a `StreamingResponse`, or
+    an `AsyncStreamingResponse` with an `async_client`: the question is asked when the text is read.
+    Its source nodes and metadata are complete at the end of the text.
+
     Errors are those of the client. The clients stay open, and are closed by who made them.
     """
 
@@ -96,10 +115,12 @@ class PlumblineQueryEngine(BaseQueryEngine):
         collection: str | None = None,
         top_k: int | None = None,
         filters: Sequence[Filter] | None = None,
+        streaming: bool = False,
         callback_manager: CallbackManager | None = None,
     ) -> None:
-        """Makes a query engine; its arguments are those of `PlumblineRetriever`."""
+        """Makes a query engine; its other arguments are those of `PlumblineRetriever`."""
         super().__init__(callback_manager=callback_manager)
+        self._streaming = streaming
         self._client = client
         self._async_client = async_client
         self._within = Within(collection=collection, top_k=top_k, filters=filters)
@@ -108,14 +129,52 @@ class PlumblineQueryEngine(BaseQueryEngine):
         return {}
 
     def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
-        answer = self._client.ask(query_bundle.query_str, **self._within)
-        return _response(answer)
+        question = query_bundle.query_str
+        if not self._streaming:
+            return _response(self._client.ask(question, **self._within))
+        written = _Written()
+        return StreamingResponse(self._texts(question, written), written.nodes, written.metadata)
+
+    def _texts(self, question: str, written: _Written) -> Generator[str, None, None]:
+        with self._client.stream(question, **self._within) as events:
+            for event in events:
+                yield from written.texts(event)
 
     async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
         if self._async_client is None:
             return await asyncio.to_thread(self._query, query_bundle)
-        answer = await self._async_client.ask(query_bundle.query_str, **self._within)
-        return _response(answer)
+        question = query_bundle.query_str
+        if not self._streaming:
+            return _response(await self._async_client.ask(question, **self._within))
+        written = _Written()
+        texts = self._texts_async(self._async_client, question, written)
+        return AsyncStreamingResponse(texts, written.nodes, written.metadata)
+
+    async def _texts_async(
+        self, client: AsyncClient, question: str, written: _Written
+    ) -> AsyncGenerator[str, None]:
+        async with client.stream(question, **self._within) as events:
+            async for event in events:
+                for text in written.texts(event):
+                    yield text
+
+
+class _Written:
+    """The source nodes and the metadata of an answer, which grow as it is written."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeWithScore] = []
+        self.metadata: dict[str, Any] = {}
+
+    def texts(self, event: Event) -> Iterator[str]:
+        """Takes an event, and yields its text."""
+        if isinstance(event, TokenEvent):
+            yield event.text
+        elif isinstance(event, AnswerEvent):
+            self.nodes[:] = nodes(event)
+            self.metadata |= answered(event)
+            if event.abstained:
+                yield text_of(event)
 
 
 def nodes(found: SearchResult) -> list[NodeWithScore]:

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import model_validator as check_model
 
 from rag.api.checked_names import checked_name
-from rag.api.numbers import Flag
 from rag.errors import InputError
+from rag.text.numbers import Flag
 from rag.text.validation_errors import FewUnknown, faults_of, first
 from rag.types import GROUP, PUBLIC, USER, Readers
 

@@ -20,6 +20,7 @@ from rag.api.auditing import Auditing
 from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.deps import Running
 from rag.api.docs_pages import add_pages
+from rag.api.draining import Draining
 from rag.api.gate import Gate
 from rag.api.mcp_endpoint import mcp_route
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
@@ -49,6 +50,7 @@ def create_app(
     """
     with importing():  # here: commands, which open less, need none of it
         from rag.build.gateway import open_gateway
+        from rag.build.health_checks import open_health
         from rag.build.running import announcing, scoring, start
 
     running = Running()
@@ -61,7 +63,9 @@ def create_app(
                 scoring(service),
                 announcing(service),
                 open_gateway(service) as gateway,
+                contextlib.AsyncExitStack() as stack,
             ):
+                running.health = open_health(service, stack)
                 await _warm(service)
                 gc.collect()
                 gc.freeze()  # loaded objects stay: a full collection would scan them, 50 ms each
@@ -149,6 +153,7 @@ def app_without_lifespan(
     app.add_middleware(Gate, running=running, caller=caller, metadata=metadata)
     app.add_middleware(Auditing, running=running)
     _add_origin_checks(app, hosts, settings.server.allowed_origins)
+    app.add_middleware(Draining, running=running)
     app.add_middleware(RequestId)
     app.add_middleware(SlowClients)
     app.add_middleware(Measured, questions=settings.log.questions and settings.log.format == "json")

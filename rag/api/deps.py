@@ -23,6 +23,7 @@ from rag.gateway.gateway import Gateway
 from rag.protocols import Queue
 from rag.records import CollectionRecord
 from rag.settings.tree import COLLECTION, Settings
+from rag.telemetry.conditions import Health
 from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Trace, trace_of
 from rag.types import PERMISSIONS, Permission, Principal, Scope
@@ -43,7 +44,10 @@ class Running:
     queue: Queue | None = None
     gateway: Gateway | None = None
     audit: AuditLog | None = None
+    health: Health | None = None
     failure: RagError | None = None
+    draining: bool = False
+    """True once the process is to end: it finishes what it has begun."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Lock for large requests: one is read at a time, each in a separate process."""
     analysis: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
-from rag.api.numbers import IS_NUMBER
 from rag.api.schemas import Label
 from rag.gateway.api_keys import Grant
 from rag.records import KeyRecord
 from rag.settings.tree import COLLECTION
+from rag.text.numbers import IS_NUMBER
 from rag.text.validation_errors import FewUnknown
 from rag.types import Permission
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from rag.api import shapes
-from rag.api.numbers import IS_NUMBER, Count, Integer
+from rag.text.numbers import IS_NUMBER, Count, Integer
 from rag.types import SamplingOverrides
 
 SCHEMA_BYTES = 120_000

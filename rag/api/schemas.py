@@ -21,11 +21,11 @@ from ingest.sources.fetch import parse_url
 from rag.api import shapes
 from rag.api.acl_json import AclIn
 from rag.api.checked_names import checked_name, sendable, storable
-from rag.api.numbers import Flag, Integer
 from rag.api.sampling import SamplingIn
 from rag.errors import ReadError
 from rag.records import Feedback, Rating
 from rag.settings.tree import COLLECTION
+from rag.text.numbers import Flag, Integer
 from rag.text.validation_errors import FewUnknown, FirstFaults, shortened
 from rag.types import (
     ClaimPolicy,

@@ -123,7 +123,9 @@ def _engine(
 ) -> Engine:
     from generation.fallback import Engine
 
-    return Engine(name=_engine_name(settings), generator=generator, answers=_probe(settings, stack))
+    return Engine(
+        name=_engine_name(settings), generator=generator, answers=probe_of(settings, stack)
+    )
 
 
 def _falling_back(
@@ -136,7 +138,7 @@ def _falling_back(
     return made
 
 
-def _probe(
+def probe_of(
     settings: GeneratorSettings, stack: contextlib.AsyncExitStack
 ) -> Callable[[], Awaitable[bool]] | None:
     """Returns the check that a generator's server answers, if it has one; closed by the stack."""
@@ -144,10 +146,15 @@ def _probe(
         return None
     from generation.probe import Probe
 
-    key = settings.api_key
-    probe = Probe(settings.base_url, api_key=key.get_secret_value() if key else None)
-    stack.push_async_callback(probe.close)
-    return probe.answers
+    key = _key(settings)
+    probes = [Probe(url, api_key=key) for url in settings.urls]
+    for probe in probes:
+        stack.push_async_callback(probe.close)
+
+    async def any_answers() -> bool:
+        return any(await asyncio.gather(*(probe.answers() for probe in probes)))
+
+    return any_answers
 
 
 def build_extractive(settings: GeneratorSettings, finder: Finder) -> Generator:
@@ -280,25 +287,54 @@ async def _open_model(
 ) -> ChatModel:
     match settings:
         case OpenAIModelSettings():
-            from generation.models.counted_model import CountedModel
-
-            return CountedModel(_open_openai(settings, stack))
+            return await _open_openai(settings, stack)
         case VllmModelSettings():
             return await stack.enter_async_context(open_chat_model(settings))
 
 
-def _open_openai(settings: OpenAIModelSettings, stack: contextlib.AsyncExitStack) -> ChatModel:
+async def _open_openai(
+    settings: OpenAIModelSettings, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    """Opens the model on its server, or on all of its replicas as one."""
+    models = [_on_server(settings, url, stack) for url in settings.urls]
+    if not settings.replicas:
+        return models[0]
+    from generation.replicas.checks import Checks
+    from generation.replicas.model import ReplicatedModel
+    from generation.replicas.pool import Pool
+
+    pool = Pool(settings.replicas)
+    checks = Checks(settings.replicas, pool, model=settings.model, api_key=_key(settings))
+    await stack.enter_async_context(checks.running())
+    return ReplicatedModel(
+        models,
+        pool,
+        affinity=settings.affinity,
+        hedge=settings.hedge,
+        first_token_seconds=settings.first_token_seconds,
+    )
+
+
+def _on_server(
+    settings: OpenAIModelSettings, url: str, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    from generation.models.counted_model import CountedModel
+
     with needing("openai", for_="A model of the kind 'openai'"):
         from generation.models.openai import OpenAIModel
     model = OpenAIModel(
-        base_url=settings.base_url,
-        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        base_url=url,
+        api_key=_key(settings),
         model=settings.model,
         context_tokens=settings.context_tokens,
         seconds=settings.timeout,
     )
     stack.push_async_callback(model.close)
-    return model
+    return CountedModel(model)
+
+
+def _key(settings: OpenAIModelSettings) -> str | None:
+    return settings.api_key.get_secret_value() if settings.api_key else None
 
 
 def _engine_name(settings: GeneratorSettings) -> str:

@@ -30,26 +30,40 @@ if TYPE_CHECKING:
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Runs a command that needs the API; returns its exit code."""
-    if args.command in ("audit", "tenants"):
-        return await _run_on_tenants(args, settings)
-    if args.command == "open":
-        from rag.cli.source import open_source
-
-        return await open_source(args, settings)
-    asking = caller(args)
-    check_collection(args)
-    if args.command == "ingest":
-        from rag.cli.ingest import ingest
-
-        return await ingest(args, settings)
-    if args.command in ("reindex", "index"):
-        return await _run_in_process(args, settings)
-    if args.command in ("mcp", "usage"):
-        return await _run_where_told(args, settings)
+    """Runs a command that needs the API, or what is behind it; returns its exit code."""
+    if args.command not in ("audit", "open", "tenants"):  # they check their tenants themselves
+        caller(args)
+        check_collection(args)
+    own = _with_own_opening(args.command)
+    if own is not None:
+        return await own(args, settings)
     command, opening = COMMANDS[args.command]
-    async with client_for(args.url, settings, opening, asking) as client:
+    async with client_for(args.url, settings, opening, caller(args)) as client:
         return await command(args, client)
+
+
+def _with_own_opening(command: str) -> Callable[..., Awaitable[int]] | None:
+    """Imports a command that finds its server, or opens what it needs, by itself; None: another."""
+    match command:
+        case "audit":
+            from rag.cli.audit import audit as own
+        case "index":
+            from rag.cli.index import check as own
+        case "ingest":
+            from rag.cli.ingest import ingest as own
+        case "mcp":
+            from rag.cli.mcp import mcp as own
+        case "open":
+            from rag.cli.source import open_source as own
+        case "reindex":
+            from rag.cli.reindex import reindex as own
+        case "tenants":
+            from rag.cli.tenants import tenants as own
+        case "usage":
+            from rag.cli.spending import usage as own
+        case _:
+            return None
+    return own
 
 
 def check_collection(args: argparse.Namespace) -> None:
@@ -60,37 +74,6 @@ def check_collection(args: argparse.Namespace) -> None:
     """
     if not re.fullmatch(COLLECTION, getattr(args, "collection", "default")):
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
-
-
-async def _run_where_told(args: argparse.Namespace, settings: Settings) -> int:
-    """Runs a command that looks for its server, or opens what it needs, by itself."""
-    if args.command == "mcp":
-        from rag.cli.mcp import mcp
-
-        return await mcp(args, settings)
-    from rag.cli.spending import usage
-
-    return await usage(args, settings)
-
-
-async def _run_in_process(args: argparse.Namespace, settings: Settings) -> int:
-    if args.command == "reindex":
-        from rag.cli.reindex import reindex
-
-        return await reindex(args, settings)
-    from rag.cli.index import check
-
-    return await check(args, settings)
-
-
-async def _run_on_tenants(args: argparse.Namespace, settings: Settings) -> int:
-    if args.command == "audit":
-        from rag.cli.audit import audit
-
-        return await audit(args, settings)
-    from rag.cli.tenants import tenants
-
-    return await tenants(args, settings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,16 @@ from fastapi import FastAPI
 
 from rag.api.app import create_app
 from rag.api.connections import BoundedProtocol
+from rag.build.waiting import drain_seconds
+from rag.cli.draining_server import DrainingServer
 from rag.errors import ConfigError
 from rag.privacy.redaction import words
 from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs
 
+CUT_SECONDS = 5
+"""Seconds for what is still under way when the time for it is over, or after a second signal."""
 DESCRIPTORS = 8192
 """Files that may be open; a connection is one, and takes some 20 KiB of memory."""
 _log = logging.getLogger(__name__)
@@ -43,7 +47,12 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     app = create_app(
         settings, url=url, host=host, on_failure=lambda: setattr(server, "should_exit", True)
     )
-    server = uvicorn.Server(_config(app, settings.server))
+    server = DrainingServer(
+        _config(app, settings.server),
+        running=app.state.running,
+        seconds=drain_seconds(settings),
+        notice=settings.server.stop_notice,
+    )
     line = f"Plumbline serves {settings.data_dir} at {url} (docs: {url}/docs)"
     line += "" if settings.gateway.enabled else "; callers need no key (gateway.enabled)"
     print(line, file=sys.stderr)  # noqa: T201
@@ -64,7 +73,7 @@ def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
         forwarded_allow_ips=list(settings.trusted_proxies),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=CUT_SECONDS,
     )
 
 

@@ -11,6 +11,8 @@ Unit = Literal["characters", "seconds", "share", "currency", "score"] | str
 Verdict = Literal["better", "worse", "other", ""] | str
 Failing = Literal["failure", "retrieval", "ranking", "passages", "generation"] | str
 QueueKind = Literal["local", "celery"] | str
+State = Literal["up", "down"] | str
+Overall = Literal["ok", "degraded", "down"] | str
 
 
 class Me(Response):
@@ -248,6 +250,34 @@ class Queue(Response):
     dead_letters: int
     to_score: int
     workers: Workers
+
+
+class Fault(Response):
+    """What was wrong with a dependency, and when."""
+
+    at: str
+    message: str
+
+
+class Condition(Response):
+    """The state of a dependency, `up` or `down`; without one that is `needed` nothing is answered.
+
+    `milliseconds` are those of its answer. `last_error` stays when it is up again.
+    """
+
+    name: str
+    needed: bool
+    state: State
+    milliseconds: float
+    at: str
+    last_error: Fault | None
+
+
+class ServiceHealth(Response):
+    """The state of a service, `ok`, `degraded` or `down`, and of what it depends on."""
+
+    status: Overall
+    dependencies: list[Condition]
 
 
 class Tenant(Response):

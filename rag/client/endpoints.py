@@ -176,4 +176,5 @@ class Endpoints:
     all_tenants = Listing(administration.list_tenants)
     healthz = Endpoint(health.healthz)
     readyz = Endpoint(health.readyz)
+    get_health = Endpoint(health.get_health)
     get_metrics = Endpoint(health.get_metrics)

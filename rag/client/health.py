@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 
+from .administration_responses import ServiceHealth
 from .call import Call, read_as
 from .responses import Health
 
@@ -14,8 +15,13 @@ def healthz() -> Call[Health]:
 
 
 def readyz() -> Call[Health]:
-    """Reports that the models are loaded and warm."""
+    """Reports that the process takes requests."""
     return Call(method="GET", path="/readyz", read=read_as(Health))
+
+
+def get_health() -> Call[ServiceHealth]:
+    """Returns the state of all that the service depends on."""
+    return Call(method="GET", path="/v1/health", read=read_as(ServiceHealth))
 
 
 def get_metrics() -> Call[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NotRequired, TypedDict
+from typing import Any, BinaryIO, Literal, NotRequired
+
+from typing_extensions import TypedDict  # pydantic, which has it, refuses that of Python 3.11
 
 Scalar = str | bool | int | float
 Priority = Literal["interactive", "standard", "batch"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from rag.client.documents import document_path
@@ -19,6 +21,7 @@ COLLECTION_URI = "plumbline://collections/{collection}{?cursor}"
 DOCUMENT_URI = "plumbline://documents/{collection}/{document}{?start}"
 URI_CHARS = 8000
 _PLACE = re.compile("[0-9]{1,9}")
+_SHOWN = re.compile("(?P<first>[0-9]{1,3})-(?P<further>[0-9]{1,3})-(?P<digest>[0-9a-f]{16})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +123,40 @@ def after_in(collection: str, cursor: str) -> str:
     if of == collection and dot:
         return after
     raise RefusedError(
-        f"The cursor {shortened(cursor)!r} is not one that the listing of the collection"
+        f"The cursor {shortened(cursor)!r} is not one that the collection"
         f" {shortened(collection)!r} gave. Leave it out to begin at the first page."
     )
+
+
+class Shown(NamedTuple):
+    """Numbers of passages that a search has given: on its first page, and on further ones."""
+
+    first: int
+    further: int
+
+
+def search_cursor(collection: str, shown: Shown, question: str) -> str:
+    """Returns the cursor of the passages of a question after those that are shown."""
+    return f"{collection}.{shown.first}-{shown.further}-{_digest(question)}"
+
+
+def shown_before(collection: str, cursor: str, question: str) -> Shown:
+    """Returns what was shown before a cursor of `search_cursor`.
+
+    Raises:
+        RefusedError: It is a cursor of another collection or question.
+    """
+    found = _SHOWN.fullmatch(after_in(collection, cursor))
+    if found and found["digest"] == _digest(question):
+        return Shown(int(found["first"]), int(found["further"]))
+    raise RefusedError(
+        f"The cursor {shortened(cursor)!r} is not one that this search gave: a cursor holds for the"
+        " same query and filters. Leave it out to begin at the first page."
+    )
+
+
+def _digest(question: str) -> str:
+    return sha256(question.encode()).hexdigest()[:16]
 
 
 def _no_uri(uri: str) -> RefusedError:

@@ -37,9 +37,10 @@ class Found(BaseModel):
 
 
 class SearchResult(BaseModel):
-    """Documents, the one with the best passage first."""
+    """A page of passages with their documents, the one with the best passage first."""
 
     results: list[Found]
+    next_cursor: str | None = Field(description="For further passages; null: there are no more.")
     degraded: list[str] = Field(description="Stages of the search that were left out.")
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rag.text.numbers import Integer
 from rag.text.validation_errors import FewUnknown, faults_of, first, shortened
 
 MAX_TOP_K = 20
@@ -16,6 +17,10 @@ _Scalar = str | bool | int | float
 Collection = Annotated[
     str | None,
     Field(description="The collection; left out, the one that this server was set up for."),
+]
+Cursor = Annotated[
+    str | None,
+    Field(max_length=1000, description="`next_cursor` of the page before; none: the first page."),
 ]
 
 
@@ -38,7 +43,7 @@ class Question(Arguments):
 
     query: str = Field(min_length=1, description="A question, or words to look for.")
     collection: Collection = None
-    top_k: int = Field(10, ge=1, le=MAX_TOP_K, description="Most passages to look at.")
+    top_k: Integer = Field(10, ge=1, le=MAX_TOP_K, description="Most passages to look at.")
     filters: list[Condition] = Field(
         default=[], max_length=20, description="Only documents that meet all of these conditions."
     )
@@ -49,11 +54,23 @@ class Question(Arguments):
         return asked | {"collection": self.collection or default}
 
 
+class SearchArguments(Question):
+    """A question to a collection, and a place in what it finds."""
+
+    cursor: Cursor = None
+
+    def body(self, default: str) -> dict[str, Any]:
+        """Returns the question as the REST API reads it, which has no cursors."""
+        asked = super().body(default)
+        del asked["cursor"]
+        return asked
+
+
 class FetchArguments(Arguments):
     """A document, and where to begin."""
 
     id: str = Field(min_length=1, max_length=1000, description="The `id` of a result of `search`.")
-    start: int = Field(
+    start: Integer = Field(
         0, ge=0, description="The character to begin at: `next_start` of the part before."
     )
 
@@ -61,9 +78,7 @@ class FetchArguments(Arguments):
 class ListArguments(Arguments):
     """A place in a listing."""
 
-    cursor: str | None = Field(
-        None, max_length=1000, description="`next_cursor` of the page before; none: the first page."
-    )
+    cursor: Cursor = None
 
 
 class NewDocument(Arguments):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 
 from rag.client.events import AnswerEvent, HitsEvent, TokenEvent
 from rag.mcp import results
-from rag.mcp.names import DocumentName, document_of
+from rag.mcp.names import DocumentName, Shown, document_of, search_cursor, shown_before
 from rag.mcp.rest import Json, RefusedError, Rest
 from rag.mcp.tool_arguments import (
     Arguments,
@@ -23,6 +24,7 @@ from rag.mcp.tool_arguments import (
     JobArguments,
     ListArguments,
     Question,
+    SearchArguments,
 )
 from rag.settings.tree import COLLECTION
 from rag.text.validation_errors import shortened
@@ -30,6 +32,8 @@ from rag.types import Permission
 
 PAGE = 100
 """Items of a page of a listing."""
+MAX_PASSAGES = 100
+"""Passages of a search on all its pages: as many as the REST API gives by default."""
 FETCH_CHARS = 50_000
 """Characters of a document in one result: some 12,000 tokens, which clients still accept."""
 INGEST_SECONDS = 20.0
@@ -57,14 +61,37 @@ class Tool(Generic[A]):
     read_only: bool = True
 
 
-async def search(rest: Rest, asked: Question, _progress: Progress) -> results.SearchResult:
+async def search(rest: Rest, asked: SearchArguments, _progress: Progress) -> results.SearchResult:
     """Finds passages."""
     body = asked.body(rest.collection)
-    response = await rest.post("/v1/search", body)
+    collection, question = body["collection"], json.dumps([body["query"], body["filters"]])
+    if asked.cursor is None:
+        response = await rest.post("/v1/search", body)
+        hits = response["hits"]
+        shown = Shown(len(hits), 0) if len(hits) == asked.top_k else None
+    else:
+        before = shown_before(collection, asked.cursor, question)
+        response = await rest.post("/v1/search", body | {"top_k": MAX_PASSAGES})
+        left = await _not_first(rest, body, response["hits"], before.first)
+        hits = left[before.further : before.further + asked.top_k]
+        after = before.further + len(hits)
+        shown = Shown(before.first, after) if after < len(left) else None
     return results.SearchResult(
-        results=results.found(response["hits"], body["collection"], rest.public_url),
+        results=results.found(hits, collection, rest.public_url),
+        next_cursor=search_cursor(collection, shown, question) if shown else None,
         degraded=response["degraded"],
     )
+
+
+async def _not_first(rest: Rest, body: Json, hits: list[Json], first: int) -> list[Json]:
+    """Returns those of the longest search's hits that were not on the first page.
+
+    A search for more passages may order them otherwise: the first page, of `first` passages, need
+    not be its beginning.
+    """
+    shown = await rest.post("/v1/search", body | {"top_k": first})
+    ids = {hit["chunk_id"] for hit in shown["hits"]}
+    return [hit for hit in hits if hit["chunk_id"] not in ids][: MAX_PASSAGES - first]
 
 
 async def fetch(rest: Rest, asked: FetchArguments, _progress: Progress) -> results.FetchResult:
@@ -174,9 +201,9 @@ TOOLS: tuple[Tool[Any], ...] = (
         name="search",
         title="Search documents",
         description="Finds documents with passages that answer a question, best first. Cite them by"
-        " `url`; read more of one by `fetch` with its `id`.",
+        " `url`; read more of one by `fetch` with its `id`. `next_cursor` leads to further ones.",
         permission="ask",
-        arguments=Question,
+        arguments=SearchArguments,
         result=results.SearchResult,
         run=search,
     ),

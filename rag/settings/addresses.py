@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 LAST_PORT = 65535
 
@@ -65,6 +65,17 @@ def _secure_url(value: str) -> str:
     return value
 
 
+def _base_url(url: str) -> str:
+    try:
+        fits = urlsplit(url).hostname is not None and urlsplit(url).port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError("It has the form http://HOST:PORT/v1")
+    return url
+
+
 Addresses = Annotated[str | tuple[str, ...], BeforeValidator(_addresses)]
 Ports = Annotated[int | tuple[int, ...], BeforeValidator(_ports)]
 SecureUrl = Annotated[str, AfterValidator(_secure_url)]
+BaseUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+"), AfterValidator(_base_url)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     Discriminator,
@@ -16,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from rag.settings.addresses import BaseUrl
 from rag.settings.base import Part, by_kind
 from rag.types import ClaimPolicy
 
@@ -72,22 +72,36 @@ class OpenAIModelSettings(_ModelSettings):
     """A model on a server that speaks OpenAI's chat completions."""
 
     kind: Literal["openai"]
-    base_url: str = Field(pattern=r"^https?://[^\s/]+", description="Up to and with its /v1.")
+    base_url: BaseUrl | None = Field(None, description="Up to and with its /v1.")
+    replicas: tuple[BaseUrl, ...] = Field(
+        (), description="The same of several servers, in place of base_url."
+    )
+    affinity: Literal["prefix", "session", "none"] = Field(
+        "prefix", description="What requests have in common that go to the same replica."
+    )
+    hedge: bool = Field(False, description="A second replica is asked if the first one is late.")
+    first_token_seconds: float = Field(
+        10.0, gt=0, description="Of a replica, to its first token: then another is asked."
+    )
     api_key: SecretStr | None = None
     model: str = Field(min_length=1, description="As the server names it.")
     context_tokens: int = Field(8192, ge=256, description="Of the model: prompt and answer.")
     timeout: float = Field(20.0, gt=0, description="Seconds without a byte: it has failed.")
 
-    @field_validator("base_url")
-    @classmethod
-    def _is_address(cls, url: str) -> str:
-        try:
-            fits = urlsplit(url).hostname is not None and urlsplit(url).port != 0
-        except ValueError:
-            fits = False
-        if not fits:
-            raise ValueError("It has the form http://HOST:PORT/v1")
-        return url
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of its servers."""
+        return self.replicas if self.base_url is None else (self.base_url,)
+
+    @model_validator(mode="after")
+    def _has_servers(self) -> Self:
+        if (self.base_url is None) == (not self.replicas):
+            raise ValueError("it needs either base_url, or replicas with the addresses of several")
+        if len(set(self.replicas)) < len(self.replicas):
+            raise ValueError("an address of replicas is listed twice")
+        if not self.replicas and (self.hedge or self.affinity != "prefix"):
+            raise ValueError("affinity and hedge go with replicas")
+        return self
 
 
 class OpenAISettings(OpenAIModelSettings, _ChatSettings):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Discriminator,
@@ -22,7 +22,7 @@ from pydantic import (
 from rag.privacy.policy import Capture
 from rag.settings.base import Part, by_kind
 from rag.settings.generation import OpenAIModelSettings, VllmModelSettings
-from rag.types import TENANT, Priority
+from rag.types import TENANT
 
 
 class ServerSettings(Part):
@@ -37,6 +37,9 @@ class ServerSettings(Part):
     )
     allowed_origins: tuple[str, ...] = Field(
         (), description="Of pages elsewhere that may call it: https://HOST:PORT."
+    )
+    stop_notice: Path | None = Field(
+        None, description="A file that appears before the machine is taken: it then stops."
     )
     public_url: str | None = Field(
         None,
@@ -208,10 +211,6 @@ class AdmissionSettings(Part):
     tenants: Mapping[Annotated[str, StringConstraints(pattern=TENANT)], PositiveFloat] = Field(
         {}, description="Weights of tenants within a class; the others have 1."
     )
-
-    def by_name(self) -> Mapping[Priority, ClassSettings]:
-        """Returns the classes."""
-        return {name: getattr(self, name) for name in get_args(Priority)}
 
 
 class LimitSettings(Part):

@@ -85,6 +85,10 @@ SECRETS = {
 _PROBLEM_CHARS = 500
 _PLAIN = re.compile(r"([a-z]+://)?[\w.-]*(:\d+)?(/[\w./-]*)?")
 """Pattern of addresses that cannot contain a secret."""
+_ADDRESS = re.compile(r"(url|\.replicas)(\.\d+)?$")
+"""End of the names of settings that are addresses."""
+_GENERATOR = re.compile(r"^(fallbacks\.\d+|routes\.\d+\.generator)")
+"""Beginning of the names of settings of other generators."""
 NOT_SETTINGS = {"RAG_API_KEY", "RAG_CONFIG", "RAG_URL"}
 """Environment variables with the prefix that are not settings; other code reads them."""
 
@@ -235,7 +239,7 @@ def _masked(name: str, value: Any) -> Any:
             return [_masked(name, part) for part in value]
         case SecretStr() if name.endswith("url") and not name.startswith(".webhooks."):
             return masked(value.get_secret_value())
-        case str() if name.endswith("url"):
+        case str() if name.endswith(("url", ".replicas")):
             return masked(value)
     return value
 
@@ -287,11 +291,11 @@ def _problems(error: ValidationError) -> Iterator[str]:
             got = f" (got {shortened(repr(part['kind']))})" if has_kind else ""
             yield f"The setting '{name}.kind' does not fit: {problem['msg']}{got}."
         else:
-            # The input of a missing setting is the whole part, secrets too.
             hidden = (
-                problem["type"] == "missing"
+                problem["type"] == "missing"  # the input is the whole part
+                or _has_secrets(problem["input"])
                 or _is_secret(name)
-                or (name.endswith("url") and not _PLAIN.fullmatch(str(problem["input"])))
+                or (_ADDRESS.search(name) and not _PLAIN.fullmatch(str(problem["input"])))
             )
             got = "" if hidden else f" (got {shortened(repr(problem['input']))})"
             says = shortened(problem["msg"], _PROBLEM_CHARS)
@@ -335,8 +339,23 @@ def _is_kind(model: type[BaseModel], name: str | int) -> bool:
     return kind is not None and name in get_args(kind.annotation)
 
 
+def _has_secrets(value: Any) -> bool:
+    """Returns True if a part of the settings, as it was given, may have a secret in it."""
+    match value:
+        case dict():
+            leaves = {name.rpartition(".")[2] for name in SECRETS}
+            return any(
+                name in leaves or _ADDRESS.search(f".{name}") or _has_secrets(part)
+                for name, part in value.items()
+            )
+        case list() | tuple():
+            return any(map(_has_secrets, value))
+        case _:
+            return isinstance(value, BaseModel)
+
+
 def _is_secret(name: str) -> bool:
     """Returns True if the value of a setting may contain a secret, as a list of parts may."""
     if name.split(".", maxsplit=1)[0] == "webhooks":
         return True
-    return name == "fallbacks" or re.sub(r"^fallbacks\.\d+", "generator", name) in SECRETS
+    return name == "fallbacks" or _GENERATOR.sub("generator", name) in SECRETS

@@ -141,6 +141,43 @@ usage_rows = Counter(
 outliers = Counter(
     "plumbline_usage_outliers", "Requests that cost many times their tenant's median.", ["tenant"]
 )
+webhook_messages = Counter(
+    "plumbline_webhook_messages",
+    "Attempts to send messages to webhooks: delivered, retried, given up, or dropped unsent.",
+    ["outcome"],
+)
 audit_rows = Counter(
     "plumbline_audit_rows", "Rows of the audit log: written, or lost on the way.", ["outcome"]
+)
+replica_requests = Counter(
+    "plumbline_replica_requests",
+    "Requests to replicas of a model's server, by what they were sent for and how they ended.",
+    ["replica", "kind", "outcome"],
+)
+replica_in_flight = Gauge(
+    "plumbline_replica_requests_in_flight", "Requests that a replica works on for us.", ["replica"]
+)
+replica_tokens = Gauge(
+    "plumbline_replica_tokens_in_flight",
+    "Tokens of those requests, estimated: prompts, and answers of the greatest length.",
+    ["replica"],
+)
+replica_ready = Gauge(
+    "plumbline_replica_ready", "Whether a replica is up and has the model.", ["replica"]
+)
+replica_ejected = Gauge(
+    "plumbline_replica_ejected",
+    "Whether a replica gets no requests because it failed or was far slower than the others.",
+    ["replica"],
+)
+replica_waiting = Gauge(
+    "plumbline_replica_waiting", "Requests in the queue of a replica's engine.", ["replica"]
+)
+replica_kv_cache = Gauge(
+    "plumbline_replica_kv_cache_usage", "Share of its KV cache that is in use.", ["replica"]
+)
+replica_prefix = Gauge(
+    "plumbline_replica_prefix_tokens",
+    "Prompt tokens since its engine's start: looked up in its prefix cache, and found there.",
+    ["replica", "result"],
 )

@@ -83,6 +83,7 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     ),
     (instruments.usage_rows, (("written",), ("lost",), ("interrupted",))),
     (instruments.audit_rows, (("written",), ("lost",))),
+    (instruments.webhook_messages, (("delivered",), ("retried",), ("given up",), ("dropped",))),
 )
 for (
     _counter,
@@ -280,6 +281,12 @@ def traces(outcome: str, count: int) -> None:
     instruments.traces.labels(outcome).inc(count)
 
 
+def traces_lost() -> float:
+    """Returns how many traces this process has lost."""
+    lost = instruments.traces.labels("lost").collect()
+    return sum(sample.value for metric in lost for sample in metric.samples[:1])
+
+
 def spans(outcome: str, count: int) -> None:
     """Counts processed spans of traces: sent, lost."""
     instruments.spans.labels(outcome).inc(count)
@@ -366,3 +373,8 @@ def _backlog(found: Backlog | None) -> CollectorRegistry:
         )
         given.set(found.oldest_to_score_seconds)
     return registry
+
+
+def webhook_message(outcome: Literal["delivered", "retried", "given up", "dropped"]) -> None:
+    """Counts an attempt to send a message to a webhook, or a message that nobody is left to get."""
+    instruments.webhook_messages.labels(outcome).inc()

@@ -201,6 +201,23 @@ def current_meter() -> Meter | None:
     return inside and inside[0].meter
 
 
+def current_session() -> bytes | None:
+    """Returns the conversation of the current stage's request, apart from other tenants'.
+
+    None outside a request, and if the caller names no conversation.
+    """
+    inside = _inside.get()
+    if inside is None or not inside[0].session:
+        return None
+    return f"{inside[0].tenant}\0{inside[0].session}".encode(errors="replace")
+
+
+def note(**attributes: Attribute) -> None:
+    """Adds attributes to the current stage of the current request; outside of one, nothing."""
+    if (inside := _inside.get()) is not None:
+        inside[1].attributes |= attributes
+
+
 def trace_headers() -> dict[str, str]:
     """Returns the `traceparent` header for a server used by the current stage; none outside."""
     if (inside := _inside.get()) is None:

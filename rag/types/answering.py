@@ -229,12 +229,13 @@ class Piece:
     """A piece of a model's streamed text; the last one has the reason why the model stopped.
 
     `usage` is that of the whole text so far; if a stream is closed early, the last `usage` that
-    arrived counts.
+    arrived counts. `degraded` says what the model could not do as usual, as in `Answer`.
     """
 
     text: str = ""
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

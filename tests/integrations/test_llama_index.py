@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from llama_index.core.base.response.schema import Response
+from llama_index.core.base.response.schema import (
+    AsyncStreamingResponse,
+    Response,
+    StreamingResponse,
+)
 from llama_index.core.schema import MetadataMode
 from llama_index.core.tools import QueryEngineTool
 
@@ -70,6 +74,35 @@ def test_asyncio_gets_the_same(client: Client, server: Server, with_async_client
             (found,) = await retriever.aretrieve(QUESTION)
             assert found == retriever.retrieve(QUESTION)[0]
             assert str(await engine.aquery(QUESTION)) == f"{QUOTE} [1]"
+
+    asyncio.run(ask())
+
+
+def test_an_answer_is_streamed(client: Client) -> None:
+    engine = PlumblineQueryEngine(client, streaming=True)
+    response = engine.query(QUESTION)
+    assert isinstance(response, StreamingResponse)
+    assert not response.source_nodes
+    assert "".join(response.response_gen) == f"{QUOTE} [1]"
+    whole = PlumblineQueryEngine(client).query(QUESTION)
+    assert response.source_nodes == whole.source_nodes
+    assert response.get_response().metadata == response.metadata
+    assert response.metadata is not None
+    assert response.metadata["citations"][0]["quote"] == QUOTE
+    assert str(engine.query(UNANSWERABLE)).startswith("No answer: ")
+    with pytest.raises(NotFoundError):
+        str(PlumblineQueryEngine(client, collection="nope", streaming=True).query(QUESTION))
+
+
+def test_an_answer_is_streamed_to_asyncio(client: Client, server: Server) -> None:
+    async def ask() -> None:
+        async with AsyncClient(server.url, timeout=PATIENCE) as http:
+            engine = PlumblineQueryEngine(client, async_client=http, streaming=True)
+            response = await engine.aquery(QUESTION)
+            assert isinstance(response, AsyncStreamingResponse)
+            texts = [text async for text in response.async_response_gen()]
+            assert "".join(texts) == f"{QUOTE} [1]"
+            check_quote(response.source_nodes[0].metadata)
 
     asyncio.run(ask())
 

@@ -160,6 +160,35 @@ def test_a_failing_upload_says_why_and_is_tried_again(
         expect(opened.page.locator("tbody .bad")).not_to_be_empty()
 
 
+def test_an_upload_is_cancelled_while_it_is_sent(browser: Browser, tmp_path: Path) -> None:
+    large, small = tmp_path / "large.txt", tmp_path / "small.txt"
+    large.write_text("The harbour is wide. " * 400_000)
+    small.write_text("The pier is long.")
+    with serving(tmp_path / "data") as server, tab(browser, server.url) as opened:
+        opened.go("documents")
+        expect(opened.page.get_by_text("There are no documents here.")).to_be_visible()
+        throttle = {"offline": False, "latency": 0, "downloadThroughput": -1}
+        session = opened.page.context.new_cdp_session(opened.page)
+        session.send("Network.enable")
+        slow = throttle | {"uploadThroughput": 100_000}
+        session.send("Network.emulateNetworkConditions", slow)
+        upload(opened, large)
+        batch = opened.page.locator(".batch")
+        expect(batch).to_contain_text("Sending")
+        opened.page.get_by_label("Name of the collection").fill("docks")
+        upload(opened, small)
+        expect(batch).to_have_count(2)
+        batch.last.get_by_role("button", name="Cancel").click()
+        expect(batch).to_have_count(1)
+        expect(batch).to_contain_text("1 stored")
+        expect(opened.page.get_by_label("Name of the collection")).to_have_value("docks")
+        session.send("Network.emulateNetworkConditions", throttle | {"uploadThroughput": -1})
+        with server.client() as http:
+            assert [each["name"] for each in http.get("/v1/collections").json()["collections"]] == [
+                "docks"
+            ]
+
+
 def test_empty_files_and_equal_names_are_named_and_the_others_sent(
     filled: Server, browser: Browser, tmp_path: Path
 ) -> None:
@@ -284,3 +313,10 @@ def test_the_keyboard_suffices(filled: Server, browser: Browser) -> None:
         opened.page.keyboard.press("Escape")
         expect(opened.page.get_by_role("dialog")).to_have_count(0)
         expect(marker).to_be_focused()
+
+
+def test_the_usage_says_where_nothing_is_recorded(server: Server, browser: Browser) -> None:
+    with tab(browser, server.url) as opened:
+        opened.go("admin/usage")
+        expect(opened.page.get_by_text("Nothing is recorded")).to_contain_text("gateway.enabled")
+        expect(opened.page.get_by_text("There is nothing yet.")).to_have_count(0)

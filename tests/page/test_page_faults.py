@@ -80,6 +80,31 @@ def test_an_answer_is_stopped_by_its_reader(
         assert model.hung_up.wait(60)
 
 
+def test_stop_ends_all_answers_that_are_being_written(
+    model: ModelServer, browser: Browser, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "data", env=settings_of(model)) as server:
+        fill(server)
+        with tab(browser, server.url) as opened:
+            opened.page.route(re.compile("/v1/query"), lambda route: route.abort())
+            for _ in range(2):
+                opened.page.get_by_role("textbox", name="Your question").fill(QUESTION)
+                opened.page.keyboard.press("Enter")
+                expect(
+                    opened.page.locator(".composer").get_by_role("button", name="Ask")
+                ).to_be_visible()
+            again = opened.page.get_by_role("button", name="Try again")
+            expect(again).to_have_count(2)
+            opened.page.unroute_all()
+            model.script = sends(chunk("Batteries are"), then=goes_on)
+            for number in range(2):
+                again.nth(number).click()
+            expect(opened.page.locator(".answer", has_text="Batteries are")).to_have_count(2)
+            opened.page.get_by_role("button", name="Stop").click()
+            expect(opened.page.get_by_text("You stopped this answer.")).to_have_count(2)
+            expect(opened.page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("faults") / "data") as running:

@@ -54,6 +54,34 @@ def choose(opened: Tab, collection: str) -> None:
     opened.page.get_by_role("combobox", name="Collection").select_option(collection)
 
 
+@pytest.mark.parametrize("size", [(200, 14_400), (14_400, 14_400), (14_400, 200)])
+def test_the_quote_is_found_on_a_page_of_extreme_proportions(
+    server: Server, browser: Browser, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    name = f"sheet-{size[0]}-{size[1]}"
+    sheet = tmp_path / f"{name}.pdf"
+    sheet.write_bytes(
+        pdf(
+            lines(2, size[1] / 2, "The gong is bronze.", "It rings.", size=min(size) / 20 + 5),
+            size=size,
+        )
+    )
+    with server.client() as http, sheet.open("rb") as file:
+        form = {"collection": name}
+        sent = http.post("/v1/documents", files={"files": (sheet.name, file)}, data=form)
+        assert not finished(http, sent)["failures"]
+    with tab(browser, server.url, device_scale_factor=3) as opened:
+        choose(opened, name)
+        opened.ask("What is the gong made of?").locator(".answer .marker").first.click()
+        assert opened.marked().startswith("The gong is bronze.")
+        assert opened.page.evaluate(
+            """() => {
+                const { width, height } = document.querySelector("dialog canvas");
+                return width * height <= 2 ** 24 && Math.max(width, height) <= 2 ** 14;
+            }"""
+        )
+
+
 def before_the_mark(opened: Tab) -> str:
     """Returns the drawn text that stands before the mark."""
     expect(opened.page.locator("dialog mark").first).to_be_visible()
@@ -136,7 +164,7 @@ def test_it_works_where_the_browser_keeps_nothing(
         opened.page.reload()
         choose(opened, "twice-md")
         expect(opened.ask(WHERE).locator(".answer")).to_contain_text("drawer")
-        expect(opened.page.get_by_text("This browser does not keep them")).to_be_visible()
+        expect(opened.page.get_by_text("This browser does not keep conversations")).to_be_visible()
         expect(opened.page.locator(".past li")).to_have_count(1)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 from standardwebhooks import WebhookVerificationError
 
 from rag.catalog import tables
@@ -55,6 +56,11 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def waiting(database: Database) -> int:
     counted = sa.select(sa.func.count().label("n")).select_from(tables.webhook_messages)
     return int((await database.rows(counted))[0]["n"])
+
+
+def counted(outcome: str) -> float:
+    labels = {"outcome": outcome}
+    return REGISTRY.get_sample_value("plumbline_webhook_messages_total", labels) or 0.0
 
 
 async def none_waits(database: Database) -> bool:
@@ -119,12 +125,14 @@ async def test_a_job_that_is_retried_ends_again(catalog: Catalog, scope: Scope) 
 async def test_attempts_are_alike_until_one_succeeds(
     catalog: Catalog, database: Database, scope: Scope, caplog: pytest.LogCaptureFixture
 ) -> None:
+    before = counted("retried"), counted("delivered")
     with caplog.at_level(logging.WARNING), receiving(500, 302) as receiver:
         async with sending(catalog, n8n=receiver_of(receiver.url)):
             await ended(catalog, scope, "a")
             await until(lambda: len(receiver.events) == 3)
             await until(lambda: none_waits(database))
     assert len(set(receiver.ids)) == len(set(receiver.bodies)) == 1
+    assert (counted("retried"), counted("delivered")) == (before[0] + 2, before[1] + 1)
     assert "the receiver answered 500; sent again" in caplog.text
     assert "secret-path" not in caplog.text
     assert SECRET not in caplog.text
@@ -134,12 +142,14 @@ async def test_attempts_are_alike_until_one_succeeds(
 async def test_what_fails_for_long_or_for_good_is_given_up(
     catalog: Catalog, database: Database, caplog: pytest.LogCaptureFixture, statuses: list[int]
 ) -> None:
+    before = counted("given up")
     with receiving(*statuses) as receiver:
         async with sending(catalog, n8n=receiver_of(receiver.url)):
             await ended(catalog, Scope(tenant="acme", collection="handbook"), "a")
             await until(lambda: "is given up" in caplog.text)
             await until(lambda: none_waits(database))
     assert len(receiver.events) == (1 if statuses == [410] else 3)
+    assert counted("given up") == before + 1
 
 
 async def test_nothing_is_sent_to_a_private_address(
@@ -187,8 +197,10 @@ async def test_messages_to_a_receiver_that_was_taken_out_are_dropped(
     async with sending(catalog, n8n=nobody):
         await ended(catalog, scope, "a")
         await until(lambda: waiting(database))
+    before = counted("dropped")
     async with sending(catalog, zapier=nobody):
         await until(lambda: none_waits(database))
+    assert counted("dropped") == before + 1
 
 
 def test_the_signature_is_that_of_the_specification() -> None:

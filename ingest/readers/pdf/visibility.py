@@ -13,8 +13,9 @@ _INVISIBLE_MODES = {3, 7}
 _WHITE = 245
 _OPAQUE = 10
 """Colours count from 0 to 255; a lower opacity is none."""
-_TINY_SHARE = 1 / 500
-"""Text is tiny if it is smaller than this share of the page's longer side: 1.7 points on A4."""
+_TINY_SHARE = 1 / 350
+"""Text is tiny if it is smaller than this share of the page's shorter side: 1.7 points on A4. A web
+page that was printed on one long page is read at its width."""
 _DEEPEST_FORM = 4
 _MOST_OBJECTS = 100_000
 
@@ -60,7 +61,7 @@ class Visibility:
         self._pdfium = pdfium
         self._page = page
         self._background = background
-        self._tiny = _TINY_SHARE * max(page.right - page.left, page.top - page.bottom)
+        self._tiny = _TINY_SHARE * min(page.right - page.left, page.top - page.bottom)
 
     def reason(self, object_: Any, box: Box, size: float) -> str:
         """Returns "off the page", "tiny", "invisible" or "white"; "" if the text is seen.

@@ -17,10 +17,10 @@ from rag.api.clients.problem_forms import DifyError, documented
 from rag.api.deps import PrincipalDep, SearchingDep, TraceDep, needs, scope_in
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
-from rag.api.numbers import IS_NUMBER, Count
 from rag.api.question_limits import to_query
 from rag.api.routes.common import json_response
 from rag.api.schemas import FIELD_NAME, Filter, QuestionText, Retrieval, Text
+from rag.text.numbers import IS_NUMBER, Count
 from rag.text.validation_errors import FirstFaults
 from rag.types import Hit, Message, Op, SamplingOverrides
 

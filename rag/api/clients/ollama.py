@@ -29,7 +29,6 @@ from rag.api.deps import (
 )
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
-from rag.api.numbers import IS_NUMBER, Flag, Integer
 from rag.api.openai.chat_request import Conversation
 from rag.api.openai.schemas import content_json
 from rag.api.problems import amid_stream
@@ -41,6 +40,7 @@ from rag.api.sampling import SamplingIn
 from rag.api.schemas import Retrieval
 from rag.pipeline.query import Event
 from rag.records import CollectionRecord
+from rag.text.numbers import IS_NUMBER, Flag, Integer
 from rag.types import Answer, SamplingOverrides
 
 _LATEST = ":latest"
@@ -80,13 +80,13 @@ class OllamaChatRequest(Conversation):
     options: OllamaOptions | None = None
     plumbline: Retrieval = Field(Retrieval(), description="Which passages answer.")
     format: Any = Field(None, json_schema_extra={"enum": [None, ""]})
-    tools: Any = Field(None, json_schema_extra={"enum": [None, []]})
+    tools: list[Any] | None = Field(None, description="None is called.")
 
-    @field_validator("format", "tools")
+    @field_validator("format")
     @classmethod
     def _is_empty(cls, value: Any) -> Any:
-        if value not in (None, "", []):
-            raise ValueError("answers are text, from the documents alone; leave it out")
+        if value not in (None, ""):
+            raise ValueError("answers are text; leave it out")
         return value
 
 

@@ -12,11 +12,11 @@ from starlette.responses import Response
 from rag.api.deps import ScopeDep, SearchingDep, TraceDep, needs
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
-from rag.api.numbers import Count
 from rag.api.openai.links import address_of
 from rag.api.question_limits import to_query
 from rag.api.routes.common import PROBLEMS, json_response
 from rag.api.schemas import QuestionText, Retrieval
+from rag.text.numbers import Count
 from rag.types import Message, SamplingOverrides
 
 router = APIRouter(tags=["clients"], route_class=OffLoopRoute, dependencies=[needs("ask")])

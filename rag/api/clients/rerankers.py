@@ -16,12 +16,12 @@ from rag.api.bulk_texts import ranked, scores, shares, vectors
 from rag.api.clients.problem_forms import CohereError, TeiError, documented
 from rag.api.deps import PrincipalDep, ScopeDep, ServiceDep, needs, scope_in
 from rag.api.large_bodies import OffLoopRoute
-from rag.api.numbers import Count, Flag
 from rag.api.openai.schemas import CollectionRequest
 from rag.api.openai.texts import document_text, texts_of
 from rag.api.problems import request_id
 from rag.api.routes.common import json_response
 from rag.api.schemas import Text
+from rag.text.numbers import Count, Flag
 from rag.text.validation_errors import FirstFaults
 from rag.types import Kind
 

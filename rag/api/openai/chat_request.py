@@ -16,11 +16,11 @@ from pydantic import (
 
 from generation.query.chat_tasks import task_of
 from rag.api import shapes
-from rag.api.numbers import Count, Flag
 from rag.api.openai.history import ChatMessage, conversation, prompt, with_texts
 from rag.api.openai.schemas import CollectionRequest
 from rag.api.sampling import SamplingIn
 from rag.api.schemas import LABEL_CHARS, Asking, Text, up_to_question
+from rag.text.numbers import Count, Flag
 from rag.text.validation_errors import FirstFaults
 from rag.types import ChatTask, Message, SamplingOverrides
 

@@ -15,12 +15,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from rag.api import shapes
 from rag.api.bulk_texts import ranked
-from rag.api.numbers import Count, Flag, Integer
 from rag.api.openai.history import NO_ANSWER
 from rag.api.openai.texts import document_text, texts_of
 from rag.api.responses import AnswerDetails, CitationOut, citation_json
 from rag.api.schemas import Text
 from rag.records import CollectionRecord
+from rag.text.numbers import Count, Flag, Integer
 from rag.text.validation_errors import FirstFaults
 from rag.types import (
     REASONS,

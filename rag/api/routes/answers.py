@@ -14,13 +14,13 @@ from rag.api import drift
 from rag.api.auditing import audited
 from rag.api.cursors import TimedCursor, cursor_of, iso, place_of
 from rag.api.deps import PrincipalDep, ScopeDep, StorageDep, needs, scope_in, state_of
-from rag.api.numbers import QueryFlag
 from rag.api.routes.common import PROBLEMS, json_response
 from rag.build.telemetry import trace_page
 from rag.catalog.answer_listing import AnswerListing, Below, Chosen
 from rag.catalog.answers import Answers
 from rag.records import ListedAnswer, Rating
 from rag.settings.tree import COLLECTION
+from rag.text.numbers import QueryFlag
 from rag.types import Principal, Reason
 
 router = APIRouter(

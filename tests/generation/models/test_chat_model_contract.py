@@ -15,6 +15,7 @@ from rag.protocols import ChatModel
 from tests.chat_models import check_chat_model
 from tests.fakes import ScriptedModel
 from tests.model_server import PATIENCE, model_server, says
+from tests.replicas import replicated
 
 pytestmark = pytest.mark.anyio
 
@@ -36,20 +37,26 @@ async def opened(kind: str) -> AsyncIterator[ChatModel]:
             yield PricedModel(scripted(), Prices(input=1.0, output=2.0))
         case "budgeted":
             yield BudgetedModel(scripted(), tokens=1_000)
+        case "replicated":
+            with model_server(says(*ANSWER.split())) as one, model_server(one.script) as other:
+                async with replicated([one.base_url, other.base_url]) as (model, _):
+                    yield model
         case _:
             with model_server(says(*ANSWER.split())) as server:
-                model = OpenAIModel(
+                openai = OpenAIModel(
                     base_url=server.base_url,
                     api_key="key",
                     model="tiny",
                     context_tokens=1_000,
                     seconds=PATIENCE,
                 )
-                yield model
-                await model.close()
+                yield openai
+                await openai.close()
 
 
-@pytest.mark.parametrize("kind", ["scripted", "counted", "priced", "budgeted", "openai"])
+@pytest.mark.parametrize(
+    "kind", ["scripted", "counted", "priced", "budgeted", "openai", "replicated"]
+)
 async def test_a_model_writes_an_answer_in_pieces_whose_last_says_why_it_ended(kind: str) -> None:
     async with opened(kind) as model:
         await check_chat_model(model)

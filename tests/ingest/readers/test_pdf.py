@@ -578,3 +578,8 @@ def test_titles_that_tools_write_are_none() -> None:
     for made_up in ("untitled", "(anonymous)", "Microsoft Word - berths.docx", "berths.indd"):
         assert read_pdf(pdf(page, title=made_up)).title == "Berths of the north quay"
     assert read_pdf(pdf(page, title="Quays")).title == "Quays"
+
+
+def test_text_of_ordinary_size_on_one_long_page_is_seen() -> None:
+    long = pdf(lines(60, 7000, "The fee is nine pounds."), size=(612, 14_400))
+    assert "nine pounds" in read_pdf(long).text

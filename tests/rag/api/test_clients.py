@@ -120,9 +120,16 @@ async def test_ollama_s_stream(http: httpx.AsyncClient) -> None:
     assert json.loads(last)["message"]["content"].startswith("No answer: ")
 
 
+async def test_ollama_s_tools_are_accepted_and_not_called(http: httpx.AsyncClient) -> None:
+    tools = [{"type": "function", "function": {"name": "get_time", "parameters": {}}}]
+    body: Json = {"model": "docs", "messages": ASK, "tools": tools, "stream": False}
+    message = (await post(http, "/api/chat", **body))["message"]
+    assert message == {"role": "assistant", "content": "On Fridays it closes at four. [1]"}
+
+
 async def test_ollama_s_errors(http: httpx.AsyncClient) -> None:
     assert "nope" in (await post(http, "/api/chat", 404, model="nope", messages=ASK))["error"]
-    odd: list[Json] = [{"messages": []}, {"format": "json"}, {"tools": [{}]}, {"options": 7}]
+    odd: list[Json] = [{"messages": []}, {"format": "json"}, {"tools": "all"}, {"options": 7}]
     for changed in odd:
         error = await post(http, "/api/chat", 400, **{"model": "docs", "messages": ASK} | changed)
         assert error.keys() == {"error"}

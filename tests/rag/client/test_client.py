@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from rag.client import (
     NEVER,
@@ -23,12 +23,17 @@ from rag.client import (
     ConflictError,
     Event,
     File,
+    Filter,
     ForbiddenError,
     InputError,
+    Message,
+    NewDocument,
     NotFoundError,
     PlumblineError,
     QuotaExceededError,
     RateLimitedError,
+    Readers,
+    ResponseFormat,
     Retries,
     ServerError,
     TokenEvent,
@@ -383,3 +388,15 @@ async def test_an_answer_without_content_is_none() -> None:
         async with AsyncClient(server.url) as client:
             await client.give_feedback("a", rating="up")
     assert server.requests == [{"answer_id": "a", "rating": "up"}]
+
+
+@pytest.mark.parametrize("part", [Filter, Message, NewDocument, Readers, ResponseFormat])
+def test_parts_of_requests_are_fields_of_pydantic_models(part: type[Any]) -> None:
+    assert TypeAdapter(part).json_schema()["type"] == "object"
+
+
+def test_a_filter_is_checked_by_a_model_that_has_it() -> None:
+    year = Filter(field="year", op="gte", value=2024)
+    assert TypeAdapter(Filter).validate_python(year) == year
+    with pytest.raises(ValidationError, match="op"):
+        TypeAdapter(Filter).validate_python(year | {"op": "over"})

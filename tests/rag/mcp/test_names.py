@@ -42,7 +42,7 @@ def test_a_cursor_is_one_of_its_collection(collection: str, other: str, after: s
     assert after_in(collection, cursor) == after
     assert resource_of(collection_uri(collection, cursor)) == CollectionPage(collection, cursor)
     if other != collection:
-        with pytest.raises(RefusedError, match="is not one that the listing of the collection"):
+        with pytest.raises(RefusedError, match="is not one that the collection"):
             after_in(other, cursor)
 
 

@@ -12,7 +12,7 @@ from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import TextResourceContents
 
-from rag.mcp.tools import FETCH_CHARS, PAGE
+from rag.mcp.tools import FETCH_CHARS, MAX_PASSAGES, PAGE
 from tests.mcp_clients import MODES, Json, by_http, called, refused
 from tests.servers import Server, serving, submit
 
@@ -106,6 +106,42 @@ async def test_filters_and_top_k_are_those_of_the_api(client: Client) -> None:
     assert fetched["metadata"]["meta"] == {"year": 2024}
 
 
+async def test_a_search_goes_on_page_by_page(client: Client) -> None:
+    asked: Json = {"query": "Which note is this?", "collection": "notes"}
+    pages: list[list[str]] = []
+    cursor = None
+    while not pages or cursor:
+        page = await called(client, "search", **asked, top_k=20, **given(cursor=cursor))
+        pages.append([each["id"] for each in page["results"]])
+        cursor = page["next_cursor"]
+    assert [len(page) for page in pages] == [20] * (MAX_PASSAGES // 20)
+    assert len({name for page in pages for name in page}) == MAX_PASSAGES
+
+    one = await called(client, "search", query=QUESTION, top_k=1)
+    rest = await called(client, "search", query=QUESTION, top_k=20, cursor=one["next_cursor"])
+    whole = await called(client, "search", query=QUESTION, top_k=20)
+    assert one["results"] + rest["results"] == whole["results"]
+    assert rest["next_cursor"] is None
+
+
+async def test_a_cursor_of_another_search_is_refused(client: Client) -> None:
+    found = await called(client, "search", query=QUESTION, top_k=1)
+    cursor = found["next_cursor"]
+    said = await refused(client, "search", query=QUESTION, collection="notes", cursor=cursor)
+    assert "is not one that the collection 'notes' gave. Leave it out" in said
+    for other in ("default.1-", "default.x-y", cursor.replace(".1-", ".-1-")):
+        assert "is not one that this search gave" in await refused(
+            client, "search", query=QUESTION, cursor=other
+        )
+    assert "for the same query and filters" in await refused(
+        client, "search", query="Where is the mill?", cursor=cursor
+    )
+
+
+def given(**arguments: str | None) -> dict[str, str]:
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
 async def test_documents_are_added_and_their_job_is_told(client: Client) -> None:
     told: list[tuple[float, float | None]] = []
 
@@ -175,7 +211,7 @@ async def read(client: Client, uri: str) -> str:
 async def test_what_is_wrong_with_a_call_is_said_in_a_sentence(client: Client) -> None:
     said = await refused(client, "search", query="depot", limit=3, **{"k" * 5000: 1})
     assert said.startswith("limit: Extra inputs are not permitted.")
-    assert said.endswith("The arguments are: query, collection, top_k, filters.")
+    assert said.endswith("The arguments are: query, collection, top_k, filters, cursor.")
     assert "query: Field required." in await refused(client, "search")
     assert "top_k" in await refused(client, "search", query="depot", top_k=21)
     assert "There is no collection 'none'" in await refused(
@@ -188,6 +224,9 @@ async def test_what_is_wrong_with_a_call_is_said_in_a_sentence(client: Client) -
     )
     assert "job_id: String should match" in await refused(client, "job_status", job_id="../keys")
     assert "no job" in await refused(client, "job_status", job_id="0" * 32)
+    for no_number in (True, "3"):
+        assert "top_k" in await refused(client, "search", query="depot", top_k=no_number)
+        assert "start" in await refused(client, "fetch", id="default/depot", start=no_number)
     many = {f"argument{number}": number for number in range(1000)}
     assert "1,000 of its fields are unknown" in await refused(client, "answer", **many)
 
@@ -195,7 +234,7 @@ async def test_what_is_wrong_with_a_call_is_said_in_a_sentence(client: Client) -
 @pytest.mark.parametrize(
     ("uri", "sentence"),
     [
-        ("plumbline://collections/notes?cursor=default.bjA5OQ==", "is not one that the listing"),
+        ("plumbline://collections/notes?cursor=default.bjA5OQ==", "is not one that the collection"),
         ("plumbline://collections/notes?cursor=notes.%C3%A9", "The cursor is not one that this"),
         ("plumbline://collections/none", "There is no collection 'none'"),
         ("plumbline://documents/default/none", "'none'"),

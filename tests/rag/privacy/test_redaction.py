@@ -136,6 +136,24 @@ def test_each_of_several_addresses_is_shown_without_secrets(form: str) -> None:
         assert all(f"node-{n}:6333" in told for n in range(2))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_each_replica_is_shown_without_secrets(form: str) -> None:
+    urls = [form.format(scheme="http", place=f"gpu-{n}:8000/v1") for n in range(2)]
+    generator = {"kind": "openai", "model": "m", "replicas": urls}
+    told = json.dumps(printable(load_settings(generator=generator, fallbacks=[generator])))
+    check_hidden(told)
+    assert all(f"gpu-{n}:8000/v1" in told for n in range(2))
+
+
+@pytest.mark.parametrize("form", [*FORMS, *ILL_FORMED])
+def test_a_replica_that_does_not_fit_is_told_without_it(form: str) -> None:
+    urls = ["http://gpu-1/v1", form.format(scheme="xhttp", place="h")]
+    for replicas in (urls, urls[1]):
+        with pytest.raises(RagError, match=r"generator\.replicas") as caught:
+            load_settings(generator={"kind": "openai", "model": "m", "replicas": replicas})
+        check_hidden(caught.value.in_full())
+
+
 @pytest.mark.parametrize("form", [*FORMS, *ILL_FORMED])
 @pytest.mark.parametrize("name", PLACES)
 def test_a_setting_that_does_not_fit_is_told_without_it(

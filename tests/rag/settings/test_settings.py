@@ -537,6 +537,49 @@ def test_a_base_url_that_is_none_does_not_fit(url: str) -> None:
     assert "'generator.base_url' does not fit" in refused(generator={**OPENAI, "base_url": url})
 
 
+@pytest.mark.parametrize(
+    ("servers", "says"),
+    [
+        ({}, "either base_url, or replicas"),
+        ({"base_url": "http://a/v1", "replicas": ["http://b/v1"]}, "either base_url, or replicas"),
+        ({"replicas": []}, "either base_url, or replicas"),
+        ({"replicas": ["http://a/v1", "http://a/v1"]}, "listed twice"),
+        ({"base_url": "http://a/v1", "hedge": True}, "go with replicas"),
+        ({"replicas": ["http://a:0/v1"]}, "'generator.replicas.0' does not fit"),
+    ],
+)
+def test_a_model_is_on_one_server_or_on_replicas(servers: dict[str, Any], says: str) -> None:
+    generator = {"kind": "openai", "model": "m", "api_key": "sk-hunter2", **servers}
+    message = refused(generator=generator)
+    assert says in message
+    assert "hunter2" not in message
+
+
+def test_a_part_that_does_not_fit_is_told_without_its_key() -> None:
+    model = {"kind": "openai", "model": "m", "api_key": "sk-hunter2", "gpu_hour_price": 1}
+    on_server = {**model, "base_url": "http://user:hunter2@a/v1"}
+    priced = {**on_server, "tokens_per_second": 9}
+    for faulty in (
+        {"generator": on_server},
+        {"fallbacks": [on_server]},
+        {"online": {"judge": on_server}},
+        {"routes": [{"name": "small", "generator": priced}]},
+        {"routes": [{"name": "small", "languages": ["de"], "generator": {**priced, "api_key": 2}}]},
+    ):
+        assert "hunter2" not in refused(**faulty)
+    assert "hunter2" not in refused(fallbacks=[{**model, "base_url": "http://user:hunter2@a:0/"}])
+
+
+def test_replicas_are_a_list_also_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = ["http://a/v1", "http://b/v1"]
+    monkeypatch.setenv("RAG_GENERATOR__KIND", "openai")
+    monkeypatch.setenv("RAG_GENERATOR__MODEL", "m")
+    monkeypatch.setenv("RAG_GENERATOR__REPLICAS", json.dumps(urls))
+    generator = load_settings().generator
+    assert isinstance(generator, OpenAISettings)
+    assert generator.urls == tuple(urls)
+
+
 def test_an_answer_leaves_room_for_a_prompt() -> None:
     message = refused(generator={**OPENAI, "max_tokens": 4096, "context_tokens": 4096})
     assert "'generator.context_tokens' does not fit" in message

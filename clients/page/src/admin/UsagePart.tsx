@@ -1,7 +1,7 @@
 import type { UsageReport } from "plumbline-client";
 import { useState } from "preact/hooks";
 import { moment, number, t } from "../i18n";
-import { api } from "../session";
+import { api, me } from "../session";
 import { plain } from "../ui/plain";
 import { Table } from "../ui/Table";
 import { useLoad } from "../ui/useLoad";
@@ -40,14 +40,20 @@ export function UsagePart() {
           <input type="date" value={since} onChange={(event) => setSince(event.currentTarget.value)} />
         </label>
       </div>
+      {isOff() && <p class="notice">{words.off}</p>}
       <Loading of={report}>{(data) => <Report report={data} by={by} />}</Loading>
     </>
   );
 }
 
+/** True if the gateway is switched off: then the service has no ledger. */
+function isOff(): boolean {
+  return me.value?.authenticated === false;
+}
+
 function Report({ report, by }: { report: UsageReport; by: Group }) {
   const words = t.value.usage;
-  if (report.groups.length === 0) return <Nothing />;
+  if (report.groups.length === 0) return isOff() ? null : <Nothing />;
   const groups =
     by === "day"
       ? [...report.groups].sort((a, b) => (a.day ?? "").localeCompare(b.day ?? ""))

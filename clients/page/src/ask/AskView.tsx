@@ -6,7 +6,7 @@ import { hrefOf } from "../route";
 import { collection, collections, may } from "../session";
 import { CollectionChoice } from "../ui/CollectionChoice";
 import { Guard } from "../ui/Guard";
-import { askIn, running } from "./asking";
+import { askIn, running, stop } from "./asking";
 import { Composer } from "./Composer";
 import { conversations, current, open, remove, removeAll, startFresh } from "./conversations";
 import { Filters } from "./Filters";
@@ -59,7 +59,7 @@ export function AskView() {
         <Announcer />
         <Composer
           draft={draft.value}
-          busy={running.value !== null}
+          busy={running.value.length > 0}
           onDraft={(text) => {
             draft.value = text;
           }}
@@ -67,7 +67,7 @@ export function AskView() {
             draft.value = "";
             send(question);
           }}
-          onStop={() => running.value?.abort()}
+          onStop={stop}
         >
           <CollectionChoice />
           <Filters

@@ -8,8 +8,13 @@ import { type Conversation, newTurn, type Turn } from "./turn";
 const MEMORY = 6;
 const MEMORY_CHARS = 10_000;
 
-/** Stops the answer that is being written; null while none is. */
-export const running = signal<AbortController | null>(null);
+/** One for each answer that is being written: failed questions may be asked again beside others. */
+export const running = signal<readonly AbortController[]>([]);
+
+/** Stops all answers that are being written. */
+export function stop(): void {
+  for (const each of running.value) each.abort();
+}
 
 /** Asks a question in a conversation, and puts the answer into it as it comes. */
 export async function askIn(
@@ -18,7 +23,7 @@ export async function askIn(
   filters: Filter[],
 ): Promise<void> {
   const controller = new AbortController();
-  running.value = controller;
+  running.value = [...running.value, controller];
   const turn = newTurn(question);
   const shown = paced((state: Turn) => put(conversation.id, state, { keep: false }));
   let state = turn;
@@ -32,7 +37,7 @@ export async function askIn(
   } catch (error) {
     state = failed(state, error);
   } finally {
-    if (running.value === controller) running.value = null;
+    running.value = running.value.filter((each) => each !== controller);
     shown.end();
     put(conversation.id, state, { keep: true });
   }
@@ -48,6 +53,7 @@ function questionOf(conversation: Conversation, question: string, filters: Filte
     collection: conversation.collection,
     filters,
     session_id: conversation.id,
+    priority: "interactive",
     messages: [...messages, { role: "user", content: question }],
   };
 }

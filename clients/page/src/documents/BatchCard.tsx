@@ -10,11 +10,12 @@ export function BatchCard({ batch }: { batch: Batch }) {
   const total = job?.counts.total ?? batch.files;
   const ended = job ? total - (job.counts.pending ?? 0) - (job.counts.running ?? 0) : 0;
   const open = job?.state === "pending" || job?.state === "running";
+  const unsent = batch.pending.length > 0 && batch.error === null;
   const share = job ? ended / Math.max(1, total) : batch.sent;
   const label = job ? words.job(number(ended), number(total)) : words.uploading(percent(batch.sent));
   return (
     <li class="batch">
-      <div class="row">
+      <div class="row wrap">
         <strong>{label}</strong>
         <span class="faint">→ {plain(batch.collection)}</span>
         <span class="grow" />
@@ -24,8 +25,8 @@ export function BatchCard({ batch }: { batch: Batch }) {
           </button>
         )}
         {!open && (
-          <button type="button" class="quiet" onClick={() => dismiss(batch.id)}>
-            {words.dismiss}
+          <button type="button" class={unsent ? "" : "quiet"} onClick={() => dismiss(batch)}>
+            {unsent ? t.value.cancel : words.dismiss}
           </button>
         )}
       </div>

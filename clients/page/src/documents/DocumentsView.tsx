@@ -1,4 +1,4 @@
-import type { Document, Job } from "plumbline-client";
+import { type Document, type Job, PlumblineError } from "plumbline-client";
 import { useEffect, useState } from "preact/hooks";
 import { t } from "../i18n";
 import { api, collection, may } from "../session";
@@ -39,7 +39,7 @@ export function DocumentsView() {
   const list = useLoad(
     async (signal) => ({
       from: query.collection, // until the next list has come, this one stays
-      ...(await api.GET("/v1/documents", { params: { query }, signal })).data,
+      ...(await orNone(api.GET("/v1/documents", { params: { query }, signal }))),
     }),
     [collection.value, state, prefix, cursor, changes.value],
   );
@@ -101,11 +101,11 @@ export function DocumentsView() {
       {list.data && (
         <>
           <DocumentTable
-            documents={list.data.documents ?? []}
+            documents={list.data.documents}
             onOpen={(document) => openSource(from, beginningOf(document))}
             onDelete={may.value.has("write") ? (document) => setDoomed({ from, document }) : null}
           />
-          <Pager cursors={cursors} next={list.data.next_cursor ?? null} onMove={setCursors} />
+          <Pager cursors={cursors} next={list.data.next_cursor} onMove={setCursors} />
         </>
       )}
       {doomed && (
@@ -118,6 +118,21 @@ export function DocumentsView() {
       )}
     </div>
   );
+}
+
+interface Page {
+  documents: Document[];
+  next_cursor: string | null;
+}
+
+/** Returns a page; an empty one if the collection is not there yet: its first document makes it. */
+async function orNone(page: Promise<{ data?: Page }>): Promise<Page> {
+  try {
+    return (await page).data as Page;
+  } catch (error) {
+    if (!(error instanceof PlumblineError) || error.code !== "unknown_collection") throw error;
+    return { documents: [], next_cursor: null };
+  }
 }
 
 /** Returns the jobs that wait or are under way. */

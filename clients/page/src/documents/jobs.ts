@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { type Accepted, type Job, PlumblineError, upload, waitForJob } from "plumbline-client";
+import { type Accepted, isAbort, type Job, PlumblineError, upload, waitForJob } from "plumbline-client";
 import { t } from "../i18n";
 import { newId } from "../ids";
 import { api, loadCollections } from "../session";
@@ -20,6 +20,8 @@ export interface Batch {
   error: unknown;
   /** The files themselves, until they are sent: an upload that failed is tried again with them. */
   pending: readonly File[];
+  /** Cancels the request that sends them; null while none does. */
+  sending: AbortController | null;
 }
 
 /** Batches of this tab, the latest first. */
@@ -50,26 +52,29 @@ function named(names: string[]): string {
 
 function newBatch(collection: string, pending: readonly File[], notices: string[]): Batch {
   const [files, sent] = [pending.length, pending.length > 0 ? 0 : 1];
-  return { id: newId(), collection, files, sent, notices, job: null, error: null, pending };
+  const fresh = { job: null, error: null, sending: null };
+  return { id: newId(), collection, files, sent, notices, pending, ...fresh };
 }
 
 /** Sends a batch, or sends it once more after a failure or a sign-in; its job is followed beside. */
 async function transfer(id: string): Promise<void> {
   const batch = batches.value.find((each) => each.id === id);
   if (!batch) return;
-  change(id, { error: null });
+  const sending = new AbortController();
+  change(id, { error: null, sending });
   try {
     const accepted: Accepted = await upload(api, {
       collection: batch.collection,
       files: batch.pending,
       onProgress: (sent) => change(id, { sent }),
+      signal: sending.signal,
     });
     const notices = [...batch.notices, ...accepted.notices];
-    change(id, { sent: 1, pending: [], notices });
+    change(id, { sent: 1, pending: [], notices, sending: null });
     changes.value++;
     void follow(id, accepted.job_id);
   } catch (error) {
-    change(id, { error });
+    if (!isAbort(error)) change(id, { error, sending: null });
   }
 }
 
@@ -86,6 +91,7 @@ export function adopt(jobs: readonly Job[]): void {
       job,
       error: null,
       pending: [],
+      sending: null,
     };
     batches.value = [...batches.value, batch];
     void follow(batch.id, job.id);
@@ -114,7 +120,9 @@ export async function stop(batch: Batch): Promise<void> {
   }
 }
 
-export function dismiss(id: string): void {
+/** Takes a batch out of the view. Of files that are not wholly sent, nothing is ingested. */
+export function dismiss({ id, sending }: Batch): void {
+  sending?.abort();
   batches.value = batches.value.filter((each) => each.id !== id);
 }
 

@@ -36,8 +36,8 @@ export const de: Words = {
     remove: "Dieses Gespräch löschen",
     removeAll: "Alle löschen",
     removeAllQuestion: "Alle Gespräche in diesem Browser löschen?",
-    kept: "Sie liegen nur in diesem Browser.",
-    unkept: "Dieser Browser bewahrt sie nicht auf: Sie enden beim Neuladen.",
+    kept: "Gespräche liegen nur in diesem Browser.",
+    unkept: "Dieser Browser bewahrt Gespräche nicht auf: Sie enden beim Neuladen.",
     label: "Ihre Frage",
     placeholder: "Fragen Sie Ihre Dokumente",
     send: "Fragen",
@@ -229,6 +229,7 @@ export const de: Words = {
     total: "Summe",
     outliers: "Ungewöhnlich teure Anfragen",
     since: "Seit",
+    off: "Nichts wird aufgezeichnet: Das Gateway ist ausgeschaltet. Mit gateway.enabled = true in rag.toml zeichnet der Dienst Tokens und Kosten jeder Anfrage auf.",
     period: (from, until) => `${from} bis ${until}`,
   },
   answers: {

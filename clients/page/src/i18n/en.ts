@@ -34,8 +34,8 @@ export const en = {
     remove: "Delete this conversation",
     removeAll: "Delete all",
     removeAllQuestion: "Delete all conversations of this browser?",
-    kept: "They are kept in this browser alone.",
-    unkept: "This browser does not keep them: they end with a reload.",
+    kept: "Conversations are kept in this browser alone.",
+    unkept: "This browser does not keep conversations: they end with a reload.",
     label: "Your question",
     placeholder: "Ask your documents",
     send: "Ask",
@@ -224,6 +224,7 @@ export const en = {
     total: "Total",
     outliers: "Unusually expensive requests",
     since: "Since",
+    off: "Nothing is recorded: the gateway is switched off. With gateway.enabled = true in rag.toml the service records tokens and cost of each request.",
     period: (from: string, until: string) => `${from} to ${until}`,
   },
   answers: {

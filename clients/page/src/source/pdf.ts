@@ -13,6 +13,10 @@ GlobalWorkerOptions.workerSrc = workerUrl;
 /** Folders of PDF.js beside the page: its own fonts, and the encodings of East Asian text. */
 const BESIDE = new URL("./pdfjs/", document.baseURI).href;
 
+/** The most pixels of a canvas, in all and on a side: browsers draw nothing on larger ones. */
+const MOST_PIXELS = 1 << 24;
+const MOST_ON_A_SIDE = 1 << 14;
+
 /** A page that is being drawn. */
 export interface Drawing {
   /** Resolves to false if a passage was to be marked and is not on the page. */
@@ -56,7 +60,8 @@ function draw(
     const page = await pdf.getPage(number);
     if (cancelled) return true;
     const viewport = viewportOf(page, box.clientWidth);
-    const canvas = canvasOf(viewport.width, viewport.height);
+    const ratio = ratioOf(viewport.width, viewport.height);
+    const canvas = canvasOf(viewport.width, viewport.height, ratio);
     const text = document.createElement("div");
     text.className = "textLayer";
     text.style.setProperty("--total-scale-factor", String(viewport.scale));
@@ -67,7 +72,6 @@ function draw(
     sheet.style.height = `${viewport.height}px`;
     sheet.append(canvas, text);
     box.replaceChildren(sheet);
-    const ratio = devicePixelRatio || 1;
     rendering = page.render({ canvas, viewport, transform: [ratio, 0, 0, ratio, 0, 0] });
     const layer = new TextLayer({
       textContentSource: await page.getTextContent(),
@@ -98,11 +102,19 @@ function viewportOf(page: PDFPageProxy, width: number) {
   return page.getViewport({ scale: Math.max(0.5, width / natural.width) });
 }
 
-function canvasOf(width: number, height: number): HTMLCanvasElement {
-  const ratio = devicePixelRatio || 1;
+/** Returns the pixels for a CSS pixel: the screen's, or fewer for a page of extreme proportions. */
+function ratioOf(width: number, height: number): number {
+  const most = Math.min(
+    Math.sqrt(MOST_PIXELS / (width * height)),
+    MOST_ON_A_SIDE / Math.max(width, height),
+  );
+  return Math.min(devicePixelRatio || 1, most);
+}
+
+function canvasOf(width: number, height: number, ratio: number): HTMLCanvasElement {
   const canvas = document.createElement("canvas");
-  canvas.width = Math.floor(width * ratio);
-  canvas.height = Math.floor(height * ratio);
+  canvas.width = Math.max(1, Math.floor(width * ratio));
+  canvas.height = Math.max(1, Math.floor(height * ratio));
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   return canvas;

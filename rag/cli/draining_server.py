@@ -1,0 +1,71 @@
+"""A server that ends what it has begun before it stops."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from rag.api.deps import Running
+
+_TICKS = 10
+"""Ticks of uvicorn between looks for the notice: a second."""
+_log = logging.getLogger(__name__)
+
+
+class DrainingServer(uvicorn.Server):
+    """Serves until a signal or a notice; then refuses requests, and stops when none is under way.
+
+    It does not wait longer than `seconds`. A second signal stops it at once.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, *, running: Running, seconds: float, notice: Path | None
+    ) -> None:
+        """Makes a server.
+
+        Args:
+            config: uvicorn's.
+            running: the state of the app, which is told.
+            seconds: for the requests under way.
+            notice: a file that appears when the machine is about to be taken away.
+        """
+        super().__init__(config)
+        self._running = running
+        self._seconds = seconds
+        self._notice = notice
+        self._until = 0.0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins to drain at the first signal; stops at the second."""
+        super().handle_exit(sig, frame)
+        if self.started and not self._running.draining:
+            self.should_exit = False
+            self._drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Returns True when it is time to stop; called ten times a second."""
+        if counter % _TICKS == 0 and not self._running.draining and self._has_notice():
+            _log.warning("The notice %s is there.", self._notice)
+            self._drain()
+        stops = await super().on_tick(counter)
+        if not self._running.draining:
+            return stops
+        is_late = time.monotonic() >= self._until
+        return stops or is_late or not self.server_state.tasks
+
+    def _has_notice(self) -> bool:
+        return self._notice is not None and self._notice.exists()
+
+    def _drain(self) -> None:
+        self._until = time.monotonic() + self._seconds
+        self._running.draining = True
+        if count := len(self.server_state.tasks):
+            _log.warning(
+                "The service stops: %d requests under way have %g s to end; a second signal ends"
+                " them at once.",
+                *(count, self._seconds),
+            )
