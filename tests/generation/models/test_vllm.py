@@ -27,7 +27,7 @@ from rag.settings.generation import VllmSettings
 from rag.types import Message, Piece, Sampling
 from tests.chat_models import CHAT, check_chat_model
 from tests.servers import PATIENCE
-from tests.tiny_llama import CONTEXT, make_tiny_llama
+from tests.tiny_llama import CONTEXT, make_adapter, make_tiny_llama
 
 if TYPE_CHECKING:
     from generation.models.vllm import VllmModel
@@ -407,28 +407,6 @@ async def test_a_start_that_is_called_off_leaves_nothing_behind(
     await write(model)
     del starting
     gc.collect()  # of the start, vLLM leaves this much behind: a socket context
-
-
-def make_adapter(folder: Path, *, seed: int = 1) -> Path:
-    """A LoRA of the tiny Llama's attention, of random weights."""
-    import torch
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True)
-    targets = ["q_proj", "v_proj"]
-    config = {"peft_type": "LORA", "r": 8, "lora_alpha": 64, "target_modules": targets}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    torch.manual_seed(seed)
-    weights = {
-        f"base_model.model.model.layers.{layer}.self_attn.{name}.lora_{part}.weight": torch.randn(
-            (8, 64) if part == "A" else (64, 8)
-        )
-        for layer in range(2)
-        for name in targets
-        for part in "AB"
-    }
-    save_file(weights, folder / "adapter_model.safetensors")
-    return folder
 
 
 async def test_an_adapter_that_does_not_fit_is_said_and_its_engine_has_ended(

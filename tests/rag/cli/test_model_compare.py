@@ -58,9 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Any:
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     generator = {"kind": "vllm", "model": "registry:tiny@1", "max_tokens": 32, "engine": ENGINE}
     monkeypatch.setenv("RAG_DATA_DIR", str(folder / "data"))
     monkeypatch.chdir(folder)
