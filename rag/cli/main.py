@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import rag
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
-from rag.cli.models.arguments import add_models
+from rag.cli.models.model_arguments import add_models
 from rag.cli.printable import printable
 from rag.cli.tenant_arguments import add_audit, add_tenants
 
@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
 
         return config(settings, as_json=args.json)
     if args.command == "models":
-        from rag.cli.models.run import run as run_on_models
+        from rag.cli.models.dispatch import run as run_on_models
 
         return run_on_models(args, settings)
     from rag.process.private_folder import is_shared, limit_umask

@@ -19,9 +19,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
         return asyncio.run(warm(args, settings))
     if args.task == "compare":
-        from rag.cli.models.compare import compare
+        from rag.cli.models.quantization import compare
 
         return asyncio.run(compare(args, settings))
-    from rag.cli.models.registry import TASKS
+    from rag.cli.models.registry_tasks import TASKS
 
     return TASKS[args.task](args, settings)
