@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from generation.models.vllm_engine import render
+from generation.models.vllm_engine import render, render_text
 from generation.models.vllm_supervisor import EngineSupervisor
 from rag.errors import ConfigError, InputError, UpstreamError
 from rag.types import FinishReason, Message, Piece, Sampling, Usage
@@ -156,19 +156,16 @@ class VllmModel:
         """
         engine = self._supervisor.living()
         with self._supervisor.translated(engine):
-            tokens = engine.get_tokenizer().encode(text)[: self.context_tokens - 1]
+            prompt = await render_text(engine, text, most=self.context_tokens - 1)
             params = SamplingParams(max_tokens=1, prompt_logprobs=0)
-            outputs = engine.generate(
-                {"prompt_token_ids": tokens},
-                params,
-                uuid.uuid4().hex,
-                lora_request=self._adapter(None),
-            )
+            adapter = self._adapter(None)
+            outputs = engine.generate(prompt, params, uuid.uuid4().hex, lora_request=adapter)
             found: Sequence[Any] = ()
             async with contextlib.aclosing(outputs):
                 while (output := await self._supervisor.next_of(outputs)) is not None:
                     found = output.prompt_logprobs or found
-        return [-given[token].logprob for token, given in zip(tokens[1:], found[1:], strict=True)]
+        tokens = prompt["prompt_token_ids"][1:]
+        return [-given[token].logprob for token, given in zip(tokens, found[1:], strict=True)]
 
     def _params(self, sampling: Sampling, *, prompt_tokens: int) -> SamplingParams:
         room = self.context_tokens - prompt_tokens
