@@ -2,8 +2,8 @@
 
 A load generator that costs little beside what it measures: a connection a client, kept alive,
 requests made before the clock starts, answers read by their length and not parsed. JSON with
-`questions` and `headers` comes in on standard input; JSON goes out. URL is read if there are no
-questions. Bounded by SECONDS and `MOST`.
+`questions`, `headers` and `numbered` comes in on standard input; JSON goes out. URL is read if
+there are no questions. Bounded by SECONDS and `MOST`.
 """
 
 from __future__ import annotations
@@ -58,28 +58,35 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
 
 
 def _requests(
-    count: int, path: str, headers: Mapping[str, str], questions: Sequence[str]
+    count: int, path: str, headers: Mapping[str, str], questions: Sequence[str], *, numbered: bool
 ) -> Iterator[bytes]:
-    """No two questions alike: nothing can be answered from a cache."""
+    """If they are numbered, no two questions are alike: none can be answered from a cache."""
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     if not questions:
         yield from repeat(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode(), count)
         return
     head = f"POST {path} HTTP/1.1\r\n{head}Content-Type: application/json\r\n"
     for number in range(count):
-        text = f"{questions[number % len(questions)]} {number}"
+        text = questions[number % len(questions)] + (f" {number}" if numbered else "")
         body = json.dumps({"query": text, "top_k": 10}).encode()
         yield f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def load(
-    url: str, clients: int, seconds: float, *, headers: Mapping[str, str], questions: Sequence[str]
+    url: str,
+    clients: int,
+    seconds: float,
+    *,
+    headers: Mapping[str, str],
+    questions: Sequence[str],
+    numbered: bool,
 ) -> dict[str, object]:
     """Latencies in ms, errors, requests a second, and the share of a core that this took."""
     address = urlsplit(url)
     host, port = address.hostname or "", address.port or 80
     count = min(MOST, int(seconds * MOST_PER_SECOND))
-    ready = list(_requests(count, address.path, {"Host": address.netloc, **headers}, questions))
+    sent = {"Host": address.netloc, **headers}
+    ready = list(_requests(count, address.path, sent, questions, numbered=numbered))
     started, cpu = time.perf_counter(), time.process_time()
     run = Load(iter(ready), until=started + seconds)
     await asyncio.gather(*(run.client(host, port) for _ in range(clients)))

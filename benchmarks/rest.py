@@ -131,10 +131,11 @@ def load(
     questions: Sequence[str],
     path: str = "/v1/search",
     headers: Mapping[str, str] | None = None,
+    numbered: bool = True,
 ) -> dict[str, Any]:
-    """The result of `benchmarks._load`, run in a separate process."""
+    """The result of `benchmarks._load`, run in a separate process; `numbered`: none is repeated."""
     command = [sys.executable, "-m", "benchmarks._load", url + path, str(clients), str(seconds)]
-    given = json.dumps({"questions": questions, "headers": headers or {}})
+    given = json.dumps({"questions": questions, "headers": headers or {}, "numbered": numbered})
     done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

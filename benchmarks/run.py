@@ -40,6 +40,7 @@ NAMES = (
 LONG = (
     "acl",
     "builds",
+    "cache",
     "claims",
     "coverage",
     "dense",

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from generation.chat import NOT_JSON
-from generation.circuit_breaker import Breaker
 from rag.errors import BusyError, InputError, RagError, UpstreamError
+from rag.process.circuit_breaker import Breaker
 from rag.protocols import Generator
 from rag.types import Delta, Prompt, Usage, add_usage
 

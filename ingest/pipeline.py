@@ -21,7 +21,15 @@ from ingest.turns import reading_for
 from ingest.writing import Writer
 from rag.catalog.catalog import Catalog
 from rag.errors import ConfigError, RagError
-from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEncoder, StoredIndex
+from rag.protocols import (
+    Chunker,
+    Embedder,
+    PassageEmbedder,
+    Reader,
+    SparseEncoder,
+    StoredIndex,
+    VectorCache,
+)
 from rag.records import JobRecord, Submission, Task
 from rag.telemetry.trace import Trace
 from rag.types import Document, Scope, stored_acl
@@ -48,11 +56,13 @@ class IngestPipeline:
         traces: DocumentTraces | None = None,
         seconds: float | None = None,
         count_tokens: CountTokens | None = None,
+        cache: VectorCache | None = None,
     ) -> None:
         """Make a pipeline; a document that takes more than `seconds` fails.
 
         With `originals`, the files are kept as long as their documents. With `passages`, token
-        vectors are stored beside a chunk's own. `count_tokens` counts what is charged.
+        vectors are stored beside a chunk's own. `count_tokens` counts what is charged. The `cache`
+        keeps vectors.
         """
         self._reader = reader
         self._embedder = embedder
@@ -69,6 +79,7 @@ class IngestPipeline:
             catalog=catalog,
             passages=passages,
             count_tokens=count_tokens,
+            cache=cache,
         )
         self._deletion = Deletion(
             writer=self._writer, index=index, catalog=catalog, spool=spool, originals=originals

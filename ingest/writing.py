@@ -12,11 +12,18 @@ from ingest.chunkers.token_budget import CountTokens
 from ingest.readers import versions
 from rag.catalog.catalog import Catalog
 from rag.errors import NotFoundError
-from rag.protocols import Chunker, Embedder, Index, PassageEmbedder, SparseEncoder
+from rag.protocols import (
+    Chunker,
+    Embedder,
+    Index,
+    PassageEmbedder,
+    SparseEncoder,
+    VectorCache,
+)
 from rag.records import Cut, DocumentRecord
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
-from rag.types import Chunk, Document, Point, Readers, Scope, Usage
+from rag.types import Chunk, Document, Float32Array, Point, Readers, Scope, Usage
 
 WRITE_CHUNKS = 256
 """Chunks embedded and written at once: limits the memory that one long document takes."""
@@ -35,10 +42,12 @@ class Writer:
         catalog: Catalog,
         passages: PassageEmbedder | None,
         count_tokens: CountTokens | None = None,
+        cache: VectorCache | None = None,
     ) -> None:
         """Make a writer; with `passages`, token vectors are stored beside a chunk's own.
 
-        `count_tokens` is the embedder's, for documents that somebody is charged for.
+        `count_tokens` is the embedder's, for documents that somebody is charged for. The `cache`
+        keeps vectors; token vectors are made anew.
         """
         self._chunker = chunker
         self._embedder = embedder
@@ -47,6 +56,7 @@ class Writer:
         self._catalog = catalog
         self._passages = passages
         self._count_tokens = count_tokens
+        self._cache = cache
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint} {encoder.fingerprint}"
 
     def recipe(self, document: Document) -> str:
@@ -156,28 +166,28 @@ class Writer:
     ) -> None:
         """Embeds and writes chunks that are new."""
         for i in range(0, len(chunks), WRITE_CHUNKS):
-            embedded = await self._embed(chunks[i : i + WRITE_CHUNKS], trace)
+            embedded = await self._embed(scope, chunks[i : i + WRITE_CHUNKS], trace)
             points = [replace(point, acl=acl) for point in embedded]
             with trace.span("upsert") as span:
                 span.attributes["points"] = len(points)
                 await self._index.upsert(scope, points)
 
-    async def _embed(self, chunks: Sequence[Chunk], trace: Trace) -> list[Point]:
+    async def _embed(self, scope: Scope, chunks: Sequence[Chunk], trace: Trace) -> list[Point]:
         with trace.span("embed", "embedding") as span:
             span.attributes["texts"] = len(chunks)
             span.attributes["embedder"] = self._embedder.fingerprint
-            points = await self._points(chunks)
+            points = await self._points(scope, chunks)
             if self._count_tokens and trace.meter.charges:
                 texts = [passage_text(chunk) for chunk in chunks]
                 tokens = sum(await asyncio.to_thread(self._count_tokens, texts))
                 trace.meter.spend(self._embedder.fingerprint, Usage(input_tokens=tokens))
             return points
 
-    async def _points(self, chunks: Sequence[Chunk]) -> list[Point]:
+    async def _points(self, scope: Scope, chunks: Sequence[Chunk]) -> list[Point]:
         texts = [passage_text(chunk) for chunk in chunks]
         sparse = await asyncio.to_thread(self._encoder.encode, texts)
         if self._passages is None:
-            dense = await self._embedder.embed(texts, kind="passage")
+            dense = await self._dense(scope, texts)
             parts = zip(chunks, dense, sparse, strict=True)
             return [Point(chunk=c, dense=d, sparse=s) for c, d, s in parts]
         both = zip(chunks, await self._passages.embed_passages(texts), sparse, strict=True)
@@ -185,6 +195,14 @@ class Writer:
             Point(chunk=c, dense=e.dense, sparse=s, tokens=e.tokens if len(e.tokens) else None)
             for c, e, s in both
         ]
+
+    async def _dense(self, scope: Scope, texts: Sequence[str]) -> Float32Array:
+        if self._cache is None:
+            return await self._embedder.embed(texts, kind="passage")
+        vectors, _ = await self._cache.embed(
+            self._embedder, texts, kind="passage", tenant=scope.tenant
+        )  # a fault is counted and logged; the document has what it needs
+        return vectors
 
     @contextlib.asynccontextmanager
     async def contents(self, scope: Scope, *versions: str) -> AsyncIterator[None]:

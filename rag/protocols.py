@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from rag.errors import UpstreamError
 from rag.telemetry.trace import Trace
 from rag.types import (
     Chunk,
@@ -89,6 +90,16 @@ class Embedder(Protocol):
         """Returns float32[n, dim] of unit norm, in input order; texts past the window are cut."""
 
 
+class VectorCache(Protocol):
+    """Keeps the vectors of a tenant's texts."""
+
+    async def embed(
+        self, embedder: Embedder, texts: Sequence[str], *, kind: Kind, tenant: str
+    ) -> tuple[Float32Array, UpstreamError | None]:
+        """Returns the vectors of texts as the embedder does, and what failed of the cache."""
+        ...
+
+
 class TokenEmbedder(Protocol):
     """Turns texts into one unit vector per token, for late interaction."""
 
@@ -115,6 +126,16 @@ class SparseEncoder(Protocol):
 
         Queries and passages share the same terms.
         """
+
+
+class ScoreCache(Protocol):
+    """Keeps the scores of a tenant's passages."""
+
+    async def score(
+        self, reranker: Reranker, query: Query, chunks: Sequence[Chunk]
+    ) -> tuple[Float32Array, UpstreamError | None]:
+        """Returns the scores of chunks as the reranker does, and what failed of the cache."""
+        ...
 
 
 class Index(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rag.protocols import Embedder, SparseEncoder, StoredIndex
+from rag.protocols import Embedder, SparseEncoder, StoredIndex, VectorCache
 from rag.telemetry.trace import Trace
 from rag.text.quoted import quoted_last
 from rag.types import Float32Array, Hit, Leg, Query, Retrieved, Scope, Source
@@ -50,6 +50,7 @@ class HybridRetriever:
         seconds: float = EMBED_SECONDS,
         reranking: Reranking | None = None,
         diversity: float = 0.0,
+        cache: VectorCache | None = None,
     ) -> None:
         """Make a retriever.
 
@@ -62,12 +63,18 @@ class HybridRetriever:
             weights: of the legs, by name, as for `rrf`; one of weight 0 is not searched.
             seconds: time limit of the embedder; after it the dense leg is left out.
             reranking: scores the best candidates and orders all by it; None: RRF alone orders.
+            cache: keeps the vectors of questions; None: they are embedded anew.
             diversity: 0 to 1, the weight of difference against relevance, see `mmr`; 0: hits may
                 say the same.
         """
         weights = weights or {}
         self._query_encoder = QueryEncoder(
-            embedder=embedder, encoder=encoder, depth=depth, weights=weights, seconds=seconds
+            embedder=embedder,
+            encoder=encoder,
+            depth=depth,
+            weights=weights,
+            seconds=seconds,
+            cache=cache,
         )
         self._encoder = encoder
         self._index = index

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rag.errors import UpstreamError
-from rag.protocols import Embedder, SparseEncoder
+from rag.protocols import Embedder, SparseEncoder, VectorCache
 from rag.telemetry.trace import Trace
 from rag.types import Float32Array, Leg, Query
 
@@ -33,6 +33,7 @@ class QueryEncoder:
         depth: int,
         weights: Mapping[str, float],
         seconds: float,
+        cache: VectorCache | None = None,
     ) -> None:
         """Make an encoder; see `HybridRetriever` for its arguments."""
         self._embedder = embedder
@@ -40,6 +41,7 @@ class QueryEncoder:
         self._depth = depth
         self._weights = weights
         self._seconds = seconds
+        self._cache = cache
 
     async def encode(self, query: Query, trace: Trace) -> EncodedQuery:
         """Returns a leg for each kind of search that has a weight.
@@ -54,7 +56,7 @@ class QueryEncoder:
         degraded: tuple[str, ...] = ()
         if self._has_weight("dense"):
             try:
-                dense = await self._embed(query, trace)
+                dense, degraded = await self._embed(query, trace)
                 legs.append(Leg(name="dense", vector=dense, limit=limit, where=query.where))
             except UpstreamError as error:
                 if not self._has_weight("sparse"):
@@ -69,14 +71,20 @@ class QueryEncoder:
     def _has_weight(self, leg: str) -> bool:
         return self._weights.get(leg, 1.0) > 0
 
-    async def _embed(self, query: Query, trace: Trace) -> Float32Array:
-        vector: Float32Array
+    async def _embed(self, query: Query, trace: Trace) -> tuple[Float32Array, tuple[str, ...]]:
         with trace.span("embed", "embedding") as span:
             span.input = query.text
             span.attributes["model"] = self._embedder.fingerprint
             try:
                 async with asyncio.timeout(self._seconds):
-                    (vector,) = await self._embedder.embed([query.text], kind="query")
+                    return await self._vector(query, trace)
             except TimeoutError:
                 raise UpstreamError(f"The embedder took more than {self._seconds:g} s.") from None
-            return vector
+
+    async def _vector(self, query: Query, trace: Trace) -> tuple[Float32Array, tuple[str, ...]]:
+        if self._cache is None:
+            return (await self._embedder.embed([query.text], kind="query"))[0], ()
+        vectors, fault = await self._cache.embed(
+            self._embedder, [query.text], kind="query", tenant=query.scope.tenant
+        )
+        return vectors[0], (trace.degrade("model_cache", fault),) if fault else ()

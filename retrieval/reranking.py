@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from rag.errors import UpstreamError
-from rag.protocols import Reranker
+from rag.protocols import Reranker, ScoreCache
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Match, Query
@@ -70,6 +70,7 @@ class Reranking:
         combine: Combine,
         feedback: bool,
         seconds: float,
+        cache: ScoreCache | None = None,
     ) -> None:
         """Make a stage.
 
@@ -82,11 +83,13 @@ class Reranking:
                 order alone counts, and nothing is searched again.
             feedback: True: the best passages extend the question, which is searched for again.
             seconds: time limit of the reranker.
+            cache: keeps the scores of passages; None: they are scored anew.
         """
         self._reranker = reranker
         self._proximity = proximity
         self._combine = combine
         self._seconds = seconds
+        self._cache = cache
         self.depth = depth
         self.feedback = feedback and combine != "replace"
 
@@ -107,14 +110,22 @@ class Reranking:
             with trace.span(RERANK) as span:
                 span.attributes["candidates"] = len(chunks)
                 async with asyncio.timeout(self._seconds):
-                    scores = await self._reranker.score(query, chunks)
+                    scores, fault = await self._scores(query, chunks)
         except TimeoutError:
             cause = f"It took more than {self._seconds:g} s."
         except UpstreamError as error:
             cause = error
         else:
-            return Judged(chunks, scores, self._near(query.text, chunks)), ()
+            degraded = (trace.degrade("model_cache", fault),) if fault else ()
+            return Judged(chunks, scores, self._near(query.text, chunks)), degraded
         return None, (trace.degrade(RERANK, cause),)
+
+    async def _scores(
+        self, query: Query, chunks: Sequence[Chunk]
+    ) -> tuple[Float32Array, UpstreamError | None]:
+        if self._cache is None:
+            return await self._reranker.score(query, chunks), None
+        return await self._cache.score(self._reranker, query, chunks)
 
     def _near(self, question: str, chunks: Sequence[Chunk]) -> Float32Array:
         if self._combine == "replace":  # which has no use for it, and may have many chunks

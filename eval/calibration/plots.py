@@ -1,12 +1,13 @@
-"""The pictures of docs/abstention.md and docs/groundedness.md."""
+"""The pictures of docs/abstention.md, docs/groundedness.md and docs/caching.md."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from eval.calibration.confidence import Judged, auroc, reliability, risk_coverage, roc
+from eval.calibration.similarity import Point
 from rag.types import Floats
 
 INK = "#1f2933"
@@ -75,6 +76,28 @@ def draw_roc(path: Path, supported: Floats, unsupported: Mapping[str, Floats]) -
     legend.get_title().set_color(INK)
     legend.set_alignment("left")
     axes.set(xlim=(0, 1), ylim=(0, 1.005))
+    figure.savefig(path, dpi=160)
+
+
+def draw_similarity(path: Path, curve: Sequence[Point], *, threshold: float | None) -> None:
+    """Draws the share of rewordings that hit over that of near misses, with and without words.
+
+    Args:
+        path: the PNG file.
+        curve: the shares at each threshold.
+        threshold: marked, if there is one.
+    """
+    figure, axes = _axes("Share of the near misses that hit", "Share of the rewordings that hit")
+    alone = [point.by_vector_alone for point in curve]
+    axes.plot([false for _, false in alone], [hits for hits, _ in alone], color=MARK, linewidth=2)
+    axes.annotate("by the vector alone", alone[-5][::-1], (12, -14), **_text(MARK))
+    axes.plot([p.false_hits for p in curve], [p.hits for p in curve], color=LINE, linewidth=3)
+    for point in curve:
+        if point.threshold == threshold:
+            axes.plot(point.false_hits, point.hits, "o", color=LINE, markersize=8, clip_on=False)
+            label = f"and by their words, from {threshold}:\n{point.hits:.1%} of the rewordings"
+            axes.annotate(label, (point.false_hits, point.hits), (12, -30), **_text(LINE))
+    axes.set(xlim=(-0.01, 1), ylim=(0, 1.02))
     figure.savefig(path, dpi=160)
 
 

@@ -26,7 +26,7 @@ SHARPNESS = 4
 """Power of a negation's nearness: half as near as possible counts next to nothing."""
 
 _WORD = re.compile(r"\w+")
-_NEGATION = re.compile(
+NEGATION = re.compile(
     r"\b(?:not?|never|none|nor|neither|without|cannot|nothing|nobody|non"
     r"|nicht|kein\w*|nie|niemals|ohne|weder|pas|jamais|sans|nunca|jamás|ning[uú]n\w*|nadie)\b"
     r"|n['’]t\b",
@@ -209,7 +209,7 @@ def compare(claim: ReadClaim, passage: ReadPassage) -> Comparison | None:
 
 def _negations(text: str, tokens: TokenVectors) -> list[int]:
     """Returns the tokens with which negations begin, of those that the encoder has read."""
-    starts = [match.start() for match in _NEGATION.finditer(text)]
+    starts = [match.start() for match in NEGATION.finditer(text)]
     found = np.searchsorted(tokens.spans[:, 1], starts, side="right")
     return [at for at in found.tolist() if at < len(tokens.spans)]
 

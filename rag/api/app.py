@@ -203,6 +203,7 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
             allow_headers=[
                 "Authorization",
                 "api-key",
+                "Cache-Control",
                 "Content-Type",
                 "X-Request-ID",
                 "traceparent",

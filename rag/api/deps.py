@@ -185,6 +185,12 @@ def meter_of(request: Request) -> Meter:
     return request.scope.get("account") or Meter()
 
 
+def wants_fresh(request: Request) -> bool:
+    """Returns True if the caller refuses answers from a cache: `no-cache`, RFC 9111, 5.2.1.4."""
+    directives = request.headers.get("cache-control", "").lower().split(",")
+    return any(directive.strip() == "no-cache" for directive in directives)
+
+
 async def trace(request: Request, storage: StorageDep) -> Trace:
     """Returns the caller's trace, by its W3C `traceparent`, or a new one."""
     rate = storage.settings.traces.rate

@@ -19,6 +19,7 @@ def to_query(
     limits: LimitSettings,
     sampling: SamplingOverrides,
     task: ChatTask | None = None,
+    fresh: bool = False,
 ) -> Query:
     """Returns the last message of a conversation as a question to a collection.
 
@@ -48,6 +49,7 @@ def to_query(
         sampling=sampling,
         task=task,
         claims=body.claims if isinstance(body, Asking) else None,
+        fresh=fresh,
         tags=tuple(body.tags),
         priority=body.priority,
     )

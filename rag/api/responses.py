@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from rag.records import CollectionRecord, DocumentRecord, JobRecord
 from rag.types import (
     Answer,
+    CacheMatch,
     Chunk,
     Citation,
     Claim,
@@ -118,6 +119,15 @@ class ClaimOut(BaseModel):
     end: int | None
 
 
+class CachedOut(BaseModel):
+    """The earlier answer that is given again: its age, its id, and what was asked for it."""
+
+    match: CacheMatch = Field(description="exact: the same question; semantic: in other words.")
+    age_seconds: float
+    question: str
+    answer_id: str
+
+
 class RouteOut(BaseModel):
     """The route by which an answer's generator was chosen, and why.
 
@@ -149,6 +159,7 @@ class AnswerDetails(SearchResponse):
         description="If it abstained: words or identifiers of the question that no passage has."
     )
     confidence: float
+    cached: CachedOut | None = Field(description="None: it was made for this question.")
     route: RouteOut | None = Field(description="None if the settings have no routes.")
 
 
@@ -294,6 +305,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "reason": answer.reason,
         "missing": answer.missing,
         "confidence": answer.confidence,
+        "cached": answer.cached and asdict(answer.cached),
         "route": answer.route and asdict(answer.route),
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,

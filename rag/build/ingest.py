@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rag.build.accounts import open_ledger
 from rag.build.embedding import build_embedder, build_passage_embedder
+from rag.build.model_cache import open_model_cache
 from rag.build.model_folders import with_model_folders
 from rag.build.storage import Storage, attributes_of, build_database, build_index, open_storage
 from rag.build.telemetry import build_privacy, open_observer, open_traces
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from rag.protocols import Chunker, PersistentIndex, StoredIndex
     from retrieval.bm25 import Bm25Encoder
     from retrieval.embedders.embedder import ModelEmbedder
+    from retrieval.model_cache import ModelCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,8 @@ class Ingesting(Storage):
     embedder: ModelEmbedder
     encoder: Bm25Encoder
     ingest: IngestPipeline
+    model_cache: ModelCache | None
+    """The cache of models' results, if the settings name one."""
     observer: Observer
     ledger: Ledger | None
     """Of documents and of judgements of answers; None if nobody is charged."""
@@ -112,6 +116,7 @@ async def open_ingesting(
         parser = build_parser(settings)
         stack.callback(parser.close)
         ledger = await open_ledger(settings.gateway, catalog, stack)
+        cache = open_model_cache(settings, stack)
         ingest = IngestPipeline(
             reader=WebReader(parser, build_fetcher(settings)),
             chunker=build_chunker(settings.chunker, embedder.count_tokens),
@@ -126,6 +131,7 @@ async def open_ingesting(
                 observer.traces.send, rate=settings.traces.rate, meter=partial(_charge, ledger)
             ),
             count_tokens=embedder.count_tokens,
+            cache=cache,
             seconds=settings.queue.task_seconds,
         )
         await stack.enter_async_context(cleanup.started())
@@ -139,6 +145,7 @@ async def open_ingesting(
             embedder=embedder,
             encoder=encoder,
             ingest=ingest,
+            model_cache=cache,
             observer=observer,
             ledger=ledger,
         )

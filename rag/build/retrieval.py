@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from retrieval.bm25 import Bm25Encoder
     from retrieval.context_window import SectionReader
     from retrieval.embedders.embedder import ModelEmbedder
+    from retrieval.model_cache import ModelCache
     from retrieval.rerankers.cross_encoder import PairReranker
     from retrieval.rerankers.late_interaction import LateInteraction
     from retrieval.reranking import Reranking
@@ -91,6 +92,7 @@ async def open_searching(
             embedder=wrappers.embedder(questions, index),
             encoder=encoder,
             index=index,
+            cache=opened.model_cache,
         )
         retriever = wrappers.retriever(retriever, index)
         admission = build_admission(settings)
@@ -197,6 +199,7 @@ def build_retriever(
     embedder: Embedder,
     encoder: Bm25Encoder,
     index: StoredIndex,
+    cache: ModelCache | None = None,
 ) -> Retriever:
     """Builds the retriever: the legs, the reranker if any, and diversification if wanted.
 
@@ -212,13 +215,18 @@ def build_retriever(
         rrf_k=settings.rrf_k,
         weights=settings.weights.model_dump(),
         seconds=seconds,
-        reranking=_build_reranking(reranking, reranker, encoder, seconds),
+        reranking=_build_reranking(reranking, reranker, encoder, seconds, cache),
         diversity=settings.diversity,
+        cache=cache,
     )
 
 
 def _build_reranking(
-    settings: RerankerSettings, reranker: Reranker | None, encoder: Bm25Encoder, seconds: float
+    settings: RerankerSettings,
+    reranker: Reranker | None,
+    encoder: Bm25Encoder,
+    seconds: float,
+    cache: ModelCache | None,
 ) -> Reranking | None:
     from retrieval.proximity import Proximity
     from retrieval.reranking import Reranking
@@ -232,6 +240,8 @@ def _build_reranking(
         combine=settings.combine,
         feedback=settings.feedback,
         seconds=min(settings.seconds, seconds),
+        # Late interaction keeps token vectors in memory, and takes less than a look-up.
+        cache=None if isinstance(settings, LateInteractionSettings) else cache,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rag.build.answer_cache import open_answer_cache
 from rag.build.generation import (
     build_drafts,
     build_expander,
@@ -21,6 +22,7 @@ from rag.build.storage import attributes_of
 from rag.build.telemetry import open_answer_recorder
 from rag.build.waiting import deadlines
 from rag.pipeline.query import QueryPipeline
+from rag.pipeline.repeating import Repeater
 from rag.settings.tree import Settings
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ async def open_service(
         drafts = build_drafts(settings.citations, support, tokens)
         extractive = build_extractive(settings.generator, finder)
         reader = build_section_reader(settings.retrieval, index, opened.catalog)
+        contents, privacy = opened.catalog.contents, observer.privacy
+        cache = await open_answer_cache(settings, contents, privacy, opened.embedder, stack)
         stage_seconds = limits.query_seconds * STAGE_SHARE
         pipeline = QueryPipeline(
             catalog=opened.catalog,
@@ -83,6 +87,7 @@ async def open_service(
             ended=observer.ended,
             seconds=deadlines(settings),
             rrf_k=settings.retrieval.rrf_k,
+            repeater=None if cache is None else Repeater(cache, contents),
         )
         parts = attributes_of(opened) | {"observer": observer, "query": pipeline}
         yield Service(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -12,6 +13,7 @@ from rag.catalog.sql import (
     acl_text,
     in_scope,
     of_document,
+    replace_version,
     same_document,
     scope_row,
 )
@@ -30,7 +32,12 @@ class Acls:
 
     async def set(self, scope: Scope, document_id: str, acl: Readers | None) -> None:
         """Replaces the ACL of a document; with None, it follows the collection's default."""
-        await self._db.change(write_acl, scope, {document_id: acl})
+
+        def store(db: sa.Connection) -> None:
+            write_acl(db, scope, {document_id: acl})
+            replace_version(db, scope)
+
+        await self._db.change(store)
 
     async def default(self, scope: Scope) -> Readers:
         """Returns the ACL of the collection's documents that have none of their own."""
@@ -43,6 +50,7 @@ class Acls:
         async with self._db.write() as db:
             mine = collections.update().where(in_scope(scope, collections))
             await db.execute(mine.values(acl=acl_text(acl)))
+            await db.run_sync(replace_version, scope)
 
 
 def write_acl(db: sa.Connection, scope: Scope, acls: Mapping[str, Readers | None]) -> None:
@@ -70,6 +78,13 @@ def default_of(text: str | None) -> Readers:
     """Returns the default ACL that the column of a collection has."""
     acl = acl_of(text)
     return _PUBLIC if acl is None else acl
+
+
+def seen_by(scope: Scope, default: Readers) -> Scope:
+    """Returns the scope with `DEFAULT` if its readers may read by the collection's default ACL."""
+    if scope.readers is None or scope.readers.isdisjoint(default):
+        return scope
+    return replace(scope, readers=scope.readers | {DEFAULT})
 
 
 def readable(scope: Scope) -> sa.ColumnElement[bool]:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from rag.catalog.acls import Acls
 from rag.catalog.audit import Audit
 from rag.catalog.collections import Collections
+from rag.catalog.content_versions import ContentVersions
 from rag.catalog.database import Database
 from rag.catalog.documents import Documents
 from rag.catalog.jobs import Jobs
@@ -35,6 +36,7 @@ class Catalog:
         self.unsettled = Unsettled(database)
         self.staged = Staged(database)
         self.collections = Collections(database)
+        self.contents = ContentVersions(database)
         self.acls = Acls(database)
         self.documents = Documents(database, self.unsettled)
         self.versions = Versions(database, self.unsettled, self.staged)

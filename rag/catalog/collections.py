@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 import sqlalchemy as sa
 
-from rag.catalog.acls import default_of, readable_by
+from rag.catalog.acls import default_of, readable_by, seen_by
 from rag.catalog.database import Database
 from rag.catalog.sql import (
     in_scope,
+    new_version,
     same_scope,
     scope_key,
     scope_of,
@@ -20,11 +20,11 @@ from rag.catalog.sql import (
     the_scope,
     utc_now,
 )
-from rag.catalog.tables import collections, documents
+from rag.catalog.tables import collections, content_versions, documents
 from rag.errors import BusyError, NotFoundError
 from rag.records import TERMS, CollectionRecord
 from rag.text.validation_errors import shortened
-from rag.types import DEFAULT, Readers, Scope
+from rag.types import Readers, Scope
 
 _HELD = same_scope(documents, collections)
 _CHUNKS = sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks")
@@ -58,6 +58,9 @@ class Collections:
         mine = sa.select(*columns).where(in_scope(scope, collections))
         async with self._db.write() as db:
             await db.execute(self._db.insert(collections).values(row).on_conflict_do_nothing())
+            content = {**scope_row(scope), "version": new_version()}
+            made = self._db.insert(content_versions).values(content)
+            await db.execute(made.on_conflict_do_nothing())
             found = (await db.execute(mine)).one()
         if found.removed_at is not None:
             raise being_removed(scope.collection)
@@ -77,7 +80,7 @@ class Collections:
         if not found:
             raise no_collection(scope.collection)
         self._known_until[scope.whole] = time.monotonic() + KNOWN_SECONDS
-        return _seen(scope, found[0])
+        return seen_by(scope, default_of(found[0]["acl"]))
 
     async def seen(self, scope: Scope) -> Scope:
         """Returns the scope with all words that its readers have in the collection.
@@ -88,7 +91,7 @@ class Collections:
         if scope.readers is None:
             return scope
         found = await self._db.rows(_FIND, scope_key(scope))
-        return _seen(scope, found[0]) if found else scope
+        return seen_by(scope, default_of(found[0]["acl"])) if found else scope
 
     async def everywhere(self) -> dict[Scope, int]:
         """Returns the number of chunks of every collection, of all tenants."""
@@ -151,12 +154,6 @@ class Collections:
         rows = await self._db.rows(mine.where(collections.c.tenant == tenant))
         open_ = [row["collection"] for row in rows if default_of(row["acl"]) & words]
         return readable_by(words, by_default=collections.c.collection.in_(open_))
-
-
-def _seen(scope: Scope, row: sa.RowMapping) -> Scope:
-    if scope.readers is None or scope.readers.isdisjoint(default_of(row["acl"])):
-        return scope
-    return replace(scope, readers=scope.readers | {DEFAULT})
 
 
 def being_removed(name: str) -> BusyError:

@@ -21,6 +21,7 @@ from rag.catalog.sql import (
     document_record,
     in_scope,
     of_document,
+    replace_version,
     scope_key,
     spool_keys,
     the_document,
@@ -201,6 +202,7 @@ class Documents:
             which = of_document(scope, document_id, documents)
         async with self._db.write() as db:
             await db.execute(documents.update().where(which).values(lost | {"duplicate_of": None}))
+            await db.run_sync(replace_version, scope)
 
     async def inherit(
         self, scope: Scope, heirs: Sequence[DocumentRecord], *, chunks: int, recipe: str
@@ -219,6 +221,7 @@ class Documents:
                 return False
             await db.execute(documents.update().where(others).values(duplicate_of=heirs[0].id))
             await db.run_sync(self._unsettled.unmark, scope, heirs[0].id)
+            await db.run_sync(replace_version, scope)
         return True
 
     async def delete(self, scope: Scope, document_id: str) -> set[str]:
@@ -239,7 +242,9 @@ class Documents:
             for row in found:
                 held = {name: row[name] for name in ("version", "recipe", "chunks")}
                 await self._unsettled.mark_deleted(db, scope, document_id, **held)
-            return spool_keys([*found, *(await db.execute(cancelled)).mappings()])
+            unwanted = spool_keys([*found, *(await db.execute(cancelled)).mappings()])
+            await db.run_sync(replace_version, scope)
+        return unwanted
 
     async def spooled(self, scope: Scope, document_ids: Sequence[str]) -> set[str]:
         """Returns the spool keys of the bytes that these documents still need.

@@ -19,6 +19,7 @@ from rag.catalog.sql import (
     document_key,
     key_columns,
     of_document,
+    replace_version,
     same_document,
     scope_row,
     the_document,
@@ -91,6 +92,7 @@ class Outcomes:
             if task.acl is not None:
                 write_acl(db, task.scope, {task.document_id: task.acl})
             self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+            replace_version(db, task.scope)
 
         await self._db.change(store)
         metrics.document(outcome, task.scope.tenant)

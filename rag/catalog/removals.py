@@ -19,6 +19,7 @@ from rag.catalog.tables import (
     answer_documents,
     answers,
     collections,
+    content_versions,
     document_readers,
     documents,
     jobs,
@@ -30,6 +31,7 @@ from rag.types import Scope
 
 ROWS_AT_ONCE = 1000
 """Rows of a table that are deleted in one transaction: others write in between."""
+_LAST = (tasks, jobs, texts, documents, document_readers, collections, content_versions)
 _RUNS = tasks.c.state == "running"
 
 
@@ -110,6 +112,6 @@ class Removals:
         async with self._db.write() as db:
             theirs = in_scope(scope, tasks)
             rows = (await db.execute(sa.select(tasks.c.source).where(theirs))).mappings().all()
-            for table in (tasks, jobs, texts, documents, document_readers, collections):
+            for table in _LAST:
                 await db.execute(table.delete().where(in_scope(scope, table)))
         return Files(spool=spool_keys(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag.catalog.tables import documents, tasks
+from rag.catalog.tables import content_versions, documents, tasks
 from rag.records import DocumentRecord, Task
 from rag.types import Readers, Scope
 
@@ -113,6 +114,19 @@ def keys_of(source: Mapping[str, Any]) -> set[str]:
     return {source["spool"], *attached} if "spool" in source else set(attached)
 
 
+def new_version() -> str:
+    """Returns a version of a collection's content that no other has had."""
+    return secrets.token_hex(8)
+
+
+def replace_version(db: sa.Connection, scope: Scope) -> None:
+    """Gives a collection's content a new version; to be the last statement of a transaction.
+
+    All transactions lock other rows before this one, so that none waits for another in a circle.
+    """
+    db.execute(_REPLACE_VERSION, scope_key(scope) | {"new_version": new_version()})
+
+
 def _document_id(table: sa.FromClause) -> sa.ColumnElement[str]:
     return table.c.id if table is documents else table.c.document_id
 
@@ -120,6 +134,11 @@ def _document_id(table: sa.FromClause) -> sa.ColumnElement[str]:
 # Statements that every document needs are built once: building one takes longer than running it.
 THE_TASK = tasks.c.id == sa.bindparam("task_id")
 CHANGE_OPEN_TASK = tasks.update().where(THE_TASK, IS_OPEN)
+_REPLACE_VERSION = (
+    content_versions.update()
+    .where(the_scope(content_versions))
+    .values(version=sa.bindparam("new_version"))
+)
 CHANGE_DOCUMENT = documents.update().where(the_document(documents))
 
 

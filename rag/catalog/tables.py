@@ -36,6 +36,13 @@ collections = sa.Table(
     sa.Column("acl", sa.String),
     sa.Column("removed_at", sa.String),
 )
+content_versions = sa.Table(
+    "content_versions",
+    metadata,
+    *_scope_columns(),
+    sa.Column("version", sa.String, nullable=False),
+)
+"""The versions of collections' contents (`rag.catalog.content_versions`)."""
 documents = sa.Table(
     "documents",
     metadata,
@@ -72,6 +79,7 @@ document_readers = sa.Table(
     *_scope_columns(),
     sa.Column("document_id", sa.String, primary_key=True),
     sa.Column("reader", sa.String, primary_key=True),
+    sa.Index("document_readers_by_reader", "reader", "tenant", "collection"),
 )
 """The words in the ACLs of documents: those of `documents.acl`, a row for each."""
 texts = sa.Table(

@@ -22,6 +22,7 @@ from rag.catalog.sql import (
     document_key,
     in_scope,
     key_columns,
+    replace_version,
     same_document,
     scope_row,
     the_document,
@@ -127,8 +128,13 @@ class Unsettled:
         db.execute(_REMOVE, document_key(scope, document_id) | {"seen": switches})
 
     async def remove(self, scope: Scope, document_id: str, *, switches: int = 0) -> None:
-        """Removes a mark, in a separate transaction."""
-        await self._db.change(self.unmark, scope, document_id, switches=switches)
+        """Removes a mark, in a separate transaction; the content has a new version from then on."""
+
+        def settle(db: sa.Connection) -> None:
+            self.unmark(db, scope, document_id, switches=switches)
+            replace_version(db, scope)
+
+        await self._db.change(settle)
 
     async def switched(self, db: Transaction, scope: Scope) -> None:
         """Notes in all marks of a collection that its index was switched."""

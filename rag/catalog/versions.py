@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rag.catalog.database import Database
-from rag.catalog.sql import document_record, in_scope, of_document
+from rag.catalog.sql import document_record, in_scope, of_document, replace_version
 from rag.catalog.staged import Staged
 from rag.catalog.tables import collections, documents
 from rag.catalog.unsettled import Unsettled
@@ -78,6 +78,7 @@ class Versions:
             # Last: those that began until the switch have a mark by now, and cannot remove it
             # before the end of this transaction, which has changed their documents.
             await self._unsettled.switched(db, scope)
+            await db.run_sync(replace_version, scope)
 
     async def recut(self, scope: Scope, document_id: str, cut: Cut, *, switches: int = 0) -> None:
         """Records how a document is cut now, and removes its mark (`Unsettled.unmark`)."""
@@ -85,6 +86,7 @@ class Versions:
         async with self._db.write() as db:
             await db.execute(documents.update().where(one).values(_recut(cut)))
             await db.run_sync(self._unsettled.unmark, scope, document_id, switches=switches)
+            await db.run_sync(replace_version, scope)
 
 
 def is_of(cut: Cut, record: DocumentRecord) -> bool:

@@ -33,6 +33,9 @@ def answer(body: Answer) -> Lines:
         yield from textwrap.wrap(plain(body.answer), _WIDTH)
         yield ""
     yield from evidence(body)
+    if body.cached:
+        asked = _on_one_line(body.cached.question)
+        yield f"Given again, from {body.cached.age_seconds:.0f} s ago, when this was asked: {asked}"
     yield from degraded(body)
     yield from _timings(body)
 

@@ -47,6 +47,8 @@ def _with_own_opening(command: str) -> Callable[..., Awaitable[int]] | None:
     match command:
         case "audit":
             from rag.cli.audit import audit as own
+        case "cache":
+            from rag.cli.calibrate_cache import cache as own
         case "index":
             from rag.cli.index import check as own
         case "ingest":

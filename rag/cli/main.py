@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import rag
+from rag.cli.cache_arguments import add_cache
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
 from rag.cli.models.model_arguments import add_models
 from rag.cli.printable import printable
@@ -196,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     add_tenants(commands, common)
     add_audit(commands, common)
     add_models(commands, common, host)
+    add_cache(commands, within)
     _add_processes(commands, common)
     add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")

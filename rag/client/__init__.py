@@ -62,6 +62,7 @@ from .flow import NEVER, Retries
 from .requests import File, Filter, Message, NewDocument, Readers, ResponseFormat
 from .responses import (
     Answer,
+    Cached,
     Cell,
     Citation,
     Claim,
@@ -89,6 +90,7 @@ __all__ = [
     "AnswerPage",
     "AsyncClient",
     "AsyncSubmitted",
+    "Cached",
     "Cause",
     "Cell",
     "Change",

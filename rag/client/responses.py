@@ -25,6 +25,7 @@ Reason = (
 ClaimOutcome = Literal["supported", "marked", "rewritten", "replaced", "removed"] | str
 Objection = Literal["figure", "name", "support"] | str
 FinishReason = Literal["stop", "length"] | str
+CacheMatch = Literal["exact", "semantic"] | str
 Scope = Literal["ask", "read", "write", "admin", "metrics"] | str
 
 
@@ -112,6 +113,15 @@ class Claim(Response):
     end: int | None
 
 
+class Cached(Response):
+    """The earlier answer that is given again: its age, its id, and what was asked for it."""
+
+    match: CacheMatch
+    age_seconds: float
+    question: str
+    answer_id: str
+
+
 class Route(Response):
     """The route by which an answer's generator was chosen, and why.
 
@@ -128,7 +138,8 @@ class Answer(SearchResult):
 
     `question` is the text that was searched for. Feedback names an answer by its `answer_id`.
     `unsupported` has the markers taken out of the answer, `uncited` its sentences without a
-    citation. `missing` has the words of the question that no passage has.
+    citation. `missing` has the words of the question that no passage has. `cached` is None if the
+    answer was made for this question.
     """
 
     answer: str
@@ -142,6 +153,7 @@ class Answer(SearchResult):
     reason: Reason | None
     missing: list[str]
     confidence: float
+    cached: Cached | None
     route: Route | None = None
     usage: Usage
     finish_reason: FinishReason | None

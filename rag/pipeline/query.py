@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
-    Iterator,
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from generation.drafts.draft import Written
-from generation.drafts.policy import AnyDraft, Drafts
+from generation.drafts.policy import Drafts
 from generation.drafts.strict import Remedies
 from generation.query.core_question import core_question
 from generation.query.expansion import QuestionExpander
 from generation.query.follow_up import FollowUpResolver
 from generation.query.rewriting import QuestionRewriter
 from generation.query.task_writer import TaskWriter
-from generation.sanitizing import SafeText
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError
+from rag.pipeline.composing import answer_of, refused_claims, task_answer
+from rag.pipeline.repeating import Repeater
 from rag.pipeline.search import Ended, Run, SearchPipeline, unwatched
 from rag.process.fair_admission import FairAdmission
 from rag.protocols import Generator, Retriever
@@ -35,16 +34,12 @@ from rag.telemetry.trace import Trace
 from rag.types import (
     Answer,
     ChatTask,
-    Citation,
-    Claim,
-    ClaimOutcome,
     ClaimPolicy,
     Delta,
     Hit,
     Priority,
     Prompt,
     Query,
-    Reason,
     Revision,
     Scope,
     Usage,
@@ -75,6 +70,7 @@ class QueryPipeline(SearchPipeline):
         seconds: Mapping[Priority, float],
         rrf_k: int,
         ended: Ended = unwatched,
+        repeater: Repeater | None = None,
     ) -> None:
         """Makes a pipeline.
 
@@ -93,6 +89,7 @@ class QueryPipeline(SearchPipeline):
             seconds: See `SearchPipeline`.
             rrf_k: See `SearchPipeline`.
             ended: See `SearchPipeline`.
+            repeater: Gives earlier answers again; None: each answer is made for its question.
         """
         super().__init__(
             catalog=catalog,
@@ -110,6 +107,7 @@ class QueryPipeline(SearchPipeline):
         self._extractive = extractive
         self._drafts = drafts
         self._claims = claims
+        self._repeater = repeater
 
     async def answer(self, query: Query, trace: Trace) -> Answer:
         """Returns the whole answer: the last event of `stream`."""
@@ -131,7 +129,7 @@ class QueryPipeline(SearchPipeline):
         run, task = self._begin(trace, query), query.task
         operation = "answer" if task is None else "task"
         with self._measured(operation, query, run) as question:
-            working = self._stream(query, run) if task is None else self._do(task, query, run)
+            working = self._working(query, run)
             async with self._place(query, run), contextlib.aclosing(working) as events:
                 async for event in events:
                     if isinstance(event, Answer) and task is None:
@@ -139,6 +137,16 @@ class QueryPipeline(SearchPipeline):
                     elif isinstance(event, Answer) and task is not None:
                         question.outcome = task.kind
                     yield event
+
+    def _working(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
+        if query.task is not None:
+            return self._do(query.task, query, run)
+        if (
+            self._repeater is None or run.trace.experiment is not None
+        ):  # evaluations measure the rest
+            return self._stream(query, run)
+        answering = partial(self._stream, admitted=True)
+        return self._repeater.stream(query, run, answering)
 
     async def _do(self, task: ChatTask, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         """Does a task of a chat UI, without a search."""
@@ -148,22 +156,23 @@ class QueryPipeline(SearchPipeline):
                 async with asyncio.timeout_at(run.deadline):
                     done = await self._tasks.write(task, run.trace)
         run.add(done.usage, done.degraded)
-        safe = SafeText(frozenset())
-        text = safe.feed(done.text) + safe.finish()
+        answer = task_answer(done.text, query, run)
         yield ()
-        if text:
-            yield text
-        prompt = Prompt(question=query.text, scope=query.scope, hits=())
-        yield _answer(prompt, _Plain(text), Delta(), (), run)
+        if answer.text:
+            yield answer.text
+        yield answer
 
-    async def _stream(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
+    async def _stream(
+        self, query: Query, run: Run, *, admitted: bool = False
+    ) -> AsyncGenerator[Event, None]:
         """Runs the stages of a question.
 
         1. make it stand alone, and find it in its message  2. write further search texts
         3. retrieve  4. widen  5. write, and check what is written  6. the answer
         """
         with run.stopwatch.time("total"):
-            query = await self._admitted(query, run)  # before a model works for it
+            if not admitted:
+                query = await self._admitted(query, run)  # before a model works for it
             query = await self._rewrite(query, run)  # 1.
             message, query = query.text, replace(query, text=core_question(query.text))
             more = await self._expand(query, run)  # 2.
@@ -206,10 +215,8 @@ class QueryPipeline(SearchPipeline):
                 break
             prompt = replace(prompt, revision=Revision(kept=draft.text, refused=draft.refused))
             draft.revise()
-        refused = tuple(_refused(draft.claims))
-        run.trace.degraded += refused
-        run.degraded += refused
-        answer = _answer(prompt, draft, last, hits, run)
+        run.leave_out(refused_claims(draft.claims))
+        answer = answer_of(prompt, draft, last, hits, run)
         describe_checks(run.trace, answer)
         yield answer
 
@@ -223,8 +230,7 @@ class QueryPipeline(SearchPipeline):
             if prompt.revision is None:
                 raise
             failed = f"generate: the second try failed: {error}"
-            run.trace.degraded += (failed,)
-            run.degraded.append(failed)
+            run.leave_out((failed,))
 
     async def _rewrite(self, query: Query, run: Run) -> Query:
         if self._rewriter is None or not query.history:
@@ -275,8 +281,7 @@ class QueryPipeline(SearchPipeline):
                         return
                     pace.add(delta)
                     describe_delta(span, delta, pace)
-                    trace.degraded += delta.degraded
-                    run.degraded += delta.degraded
+                    run.leave_out(delta.degraded)
                     usage = delta.usage or usage
                     yield delta
         except RagError as error:
@@ -314,57 +319,3 @@ def _remedies(prompt: Prompt, run: Run, extractive: Generator) -> Remedies:
         may_revise=lambda: 2 * clock() - begun < run.deadline,
         quotes=quotes,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Plain:
-    """A text that cites nothing."""
-
-    text: str
-    citations: tuple[Citation, ...] = ()
-    unsupported: tuple[int, ...] = ()
-    uncited: tuple[str, ...] = ()
-    claims: tuple[Claim, ...] = ()
-    abstained: Reason | None = None
-
-
-def _answer(
-    prompt: Prompt, draft: AnyDraft | _Plain, last: Delta, hits: tuple[Hit, ...], run: Run
-) -> Answer:
-    reason = draft.abstained if draft.text else last.abstained or draft.abstained
-    return Answer(
-        id=secrets.token_hex(16),
-        question=prompt.question or prompt.message,
-        text=draft.text,
-        citations=draft.citations,
-        unsupported=draft.unsupported,
-        uncited=draft.uncited,
-        claims=draft.claims,
-        hits=hits,
-        passages=prompt.hits,
-        abstained=reason is not None,
-        reason=reason,
-        missing=last.missing,
-        confidence=last.confidence or 0.0,
-        degraded=tuple(run.degraded),
-        usage=run.usage,
-        finish_reason=last.finish_reason,
-        timings=dict(run.stopwatch.milliseconds),
-        trace_id=run.trace.id,
-        route=last.route,
-    )
-
-
-_REFUSED: Mapping[ClaimOutcome, str] = {
-    "rewritten": "refused, with the rest of the answer written anew",
-    "replaced": "replaced by the documents' own",
-    "removed": "left out",
-}
-
-
-def _refused(claims: Sequence[Claim]) -> Iterator[str]:
-    """Yields, for `degraded`, the numbers of claims that are not shown, if there are any."""
-    counts = Counter(claim.outcome for claim in claims)
-    parts = [f"{counts[each]} {became}" for each, became in _REFUSED.items() if counts[each]]
-    if parts:
-        yield f"claims: sentences that the passages do not support: {', '.join(parts)}"

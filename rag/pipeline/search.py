@@ -51,6 +51,12 @@ class Run:
         self.usage = add_usage(self.usage, usage)
         self.degraded += degraded
 
+    def leave_out(self, omissions: Iterable[str]) -> None:
+        """Records stages that were left out, in the trace as well."""
+        omissions = tuple(omissions)
+        self.trace.degraded += omissions
+        self.degraded += omissions
+
     def begin(self) -> None:
         """Sets the deadline, from now."""
         self.deadline = asyncio.get_running_loop().time() + self.seconds
@@ -160,7 +166,7 @@ class SearchPipeline:
         with metrics.Question(operation, tenant, live) as question:
             try:
                 yield question
-                ended = "abstained" if question.answer and question.answer.reason else "ok"
+                ended = _outcome(question.answer)
             except RagError as error:
                 question.outcome = trace.root.error = error.code
                 ended = failure(error)
@@ -202,6 +208,12 @@ class SearchPipeline:
             retrieved = await self._retriever.retrieve(query, trace)
             span.output = [hit_output(hit) for hit in retrieved.hits]
             return retrieved
+
+
+def _outcome(answer: Answer | None) -> Outcome:
+    if answer and answer.cached:
+        return "cached"
+    return "abstained" if answer and answer.reason else "ok"
 
 
 class InTime:

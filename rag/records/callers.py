@@ -54,8 +54,11 @@ class StoredKey(NamedTuple):
 
 Feature = Literal["ask", "embed", "rerank", "judge", "ingest"]
 """The kinds of work that the ledger has rows of."""
-Outcome = Literal["open", "ok", "abstained", "refused", "failed", "hung_up", "interrupted"]
-"""How work ended. refused: the caller's fault; hung_up: the caller did not wait for the end;
+Outcome = Literal[
+    "open", "ok", "cached", "abstained", "refused", "failed", "hung_up", "interrupted"
+]
+"""How work ended. cached: an earlier answer was given again; refused: the caller's fault;
+hung_up: the caller did not wait for the end;
 interrupted: the process died, and what the work used is not known. Work under way is open.
 """
 

@@ -33,9 +33,15 @@ from pydantic_settings import (
 
 from rag.errors import ConfigError
 from rag.privacy.redaction import masked
+from rag.settings.answer_cache import (
+    MemoryAnswerCacheSettings,
+    NoAnswerCacheSettings,
+    RedisAnswerCacheSettings,
+)
 from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
+from rag.settings.model_cache import ModelCacheSettings
 from rag.settings.operations import (
     AdmissionSettings,
     LimitSettings,
@@ -76,6 +82,8 @@ SECRETS = {
     "queue.broker_url",
     "index.api_key",
     "gateway.limits.redis_url",
+    "model_cache.url",
+    "answer_cache.url",
     "generator.api_key",
     "reranker.api_key",
     "traces.secret_key",
@@ -161,6 +169,10 @@ class Settings(BaseSettings):
         (), description="Other generators for some questions; the first that fits is taken."
     )
     citations: CitationSettings = CitationSettings()
+    answer_cache: NoAnswerCacheSettings | MemoryAnswerCacheSettings | RedisAnswerCacheSettings = (
+        Field(NoAnswerCacheSettings(), discriminator="kind")
+    )
+    model_cache: ModelCacheSettings = ModelCacheSettings()
     catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
     queue: LocalQueueSettings | CeleryQueueSettings = Field(
         LocalQueueSettings(), discriminator="kind"

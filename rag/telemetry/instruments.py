@@ -85,6 +85,15 @@ batches = Histogram(
 )
 waiting = Gauge("plumbline_batch_waiting", "Items that wait for a model.", ["model", "priority"])
 cached = Counter("plumbline_cache_lookups", "Texts looked up in a cache.", ["cache", "result"])
+model_cache_failures = Counter(
+    "plumbline_model_cache_failures", "Failed calls of the cache of models' results."
+)
+answer_cache = Counter(
+    "plumbline_answer_cache",
+    "Questions by what the answer cache had: exact, semantic, joined (the answer to the same one,"
+    " which was under way), miss, bypassed; failed: it could not be read or written.",
+    ["result"],
+)
 documents = Counter(
     "plumbline_documents",
     "Documents this process is done with, by outcome.",

@@ -28,6 +28,7 @@ from rag.records import Backlog
 from rag.telemetry import instruments
 from rag.types import Answer, ChatTaskKind, ClaimOutcome, Delta, Hit, Priority, Reason, Usage
 
+CacheResult = Literal["exact", "semantic", "joined", "miss", "bypassed", "failed"]
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _tenants: set[str] = set()
 _OTHERS = "other"
@@ -53,11 +54,15 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
         instruments.degraded,
         (
             (stage,)
-            for stage in ("rewrite", "expand", "dense", "rerank", "passages", "claims", "task")
+            for stage in (
+                *("rewrite", "expand", "dense", "rerank", "passages", "claims", "task"),
+                "answer_cache",
+            )
         ),
     ),
     (instruments.markers, (("supported",), ("unsupported",))),
     (instruments.claims, ((outcome,) for outcome in get_args(ClaimOutcome))),
+    (instruments.answer_cache, ((result,) for result in get_args(CacheResult))),
     (instruments.scored, (("scored",), ("failed",), ("postponed",))),
     (instruments.judged, (("scored",), ("failed",))),
     (instruments.feedback, (("up",), ("down",))),
@@ -244,6 +249,16 @@ def cache(name: str, *, hits: int, misses: int) -> None:
     """Counts look-ups in a cache."""
     instruments.cached.labels(name, "hit").inc(hits)
     instruments.cached.labels(name, "miss").inc(misses)
+
+
+def model_cache_failed() -> None:
+    """Counts a failure of the cache of models' results."""
+    instruments.model_cache_failures.inc()
+
+
+def answer_cache(result: CacheResult) -> None:
+    """Counts a question by what the answer cache had for it, or a failure of the cache."""
+    instruments.answer_cache.labels(result).inc()
 
 
 def document(outcome: str, tenant: str) -> None:

@@ -5,6 +5,8 @@ from rag.types.acl import DEFAULT, GROUP, PUBLIC, USER, Readers, readers_of, sto
 from rag.types.answering import (
     REASONS,
     Answer,
+    Cached,
+    CacheMatch,
     Cell,
     Citation,
     Claim,
@@ -75,6 +77,8 @@ __all__ = [
     "USER",
     "Answer",
     "Attachment",
+    "CacheMatch",
+    "Cached",
     "Cell",
     "ChatTask",
     "ChatTaskKind",

@@ -146,6 +146,20 @@ def add_usage(first: Usage, second: Usage) -> Usage:
     )
 
 
+CacheMatch = Literal["exact", "semantic"]
+"""exact: the same question was asked before; semantic: one that asks the same in other words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cached:
+    """The earlier answer that an answer repeats: its age, its id, and what was asked for it."""
+
+    match: CacheMatch
+    age_seconds: float
+    question: str
+    answer_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """An answer of the service; its `id` is 32 random hex digits, by which feedback names it.
@@ -160,8 +174,9 @@ class Answer:
     do not support it; `uncited` holds the sentences of the text without a citation. Both are in
     text order. `claims` are the sentences that a model wrote, as far as they were checked, in the
     order they were written. `passages` are the hits as the generator read them. `finish_reason` is
-    None if no model wrote the answer, `route` if the settings have no routes. Several answers may
-    share a `trace_id`, which callers may choose.
+    None if no model wrote the answer, `route` if the settings have no routes, `cached` if the
+    answer was made for this question. Several answers may share a `trace_id`, which callers may
+    choose.
     """
 
     id: str
@@ -182,6 +197,7 @@ class Answer:
     finish_reason: FinishReason | None
     timings: Mapping[str, float]
     trace_id: str
+    cached: Cached | None = None
     route: Route | None = None
 
 

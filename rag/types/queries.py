@@ -104,7 +104,8 @@ class Query:
 
     `sampling` is used if a language model answers, and `claims` is then the policy for what it
     claims; None: that of the settings. With a `task`, that is done instead, and nothing
-    is searched for. `tags` are the caller's labels of the request.
+    is searched for. `tags` are the caller's labels of the request. A `fresh` answer is made now,
+    and comes from no cache.
     """
 
     text: str
@@ -115,6 +116,7 @@ class Query:
     sampling: SamplingOverrides = SamplingOverrides()
     task: ChatTask | None = None
     claims: ClaimPolicy | None = None
+    fresh: bool = False
     tags: tuple[str, ...] = ()
     priority: Priority = "standard"
 

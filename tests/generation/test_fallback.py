@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from generation import fallback
-from generation.circuit_breaker import FAILURES, PAUSE_SECONDS, Breaker
 from generation.fallback import Engine, FallbackGenerator
 from generation.probe import Probe
 from rag.errors import BusyError, InputError, RagError, UpstreamError
+from rag.process.circuit_breaker import FAILURES, PAUSE_SECONDS, Breaker
 from rag.types import Delta, Prompt, Scope, Usage
 from tests.model_server import model_server, refuses
 

@@ -25,6 +25,7 @@ from rag.api.deps import (
     needs,
     scope_in,
     visible,
+    wants_fresh,
 )
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
@@ -85,6 +86,7 @@ async def complete_chat(
 
     With `stream: true`, sends chunks: `plumbline.hits` is in the first, annotations are in the
     `delta` after their markers, the rest of `plumbline` is in the one with the `finish_reason`.
+    With the header `Cache-Control: no-cache`, the answer is made anew.
     """
     limits = service.settings.limits
     label(trace, body.plumbline, user=body.user)
@@ -95,6 +97,7 @@ async def complete_chat(
         limits=limits,
         sampling=body.overrides(),
         task=body.task(),
+        fresh=wants_fresh(request),
     )
     head = {
         "id": f"chatcmpl-{request_id(request)}",

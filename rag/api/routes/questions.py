@@ -10,7 +10,15 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from rag.api import responses, schemas, sse
-from rag.api.deps import PrincipalDep, SearchingDep, ServiceDep, TraceDep, needs, scope_in
+from rag.api.deps import (
+    PrincipalDep,
+    SearchingDep,
+    ServiceDep,
+    TraceDep,
+    needs,
+    scope_in,
+    wants_fresh,
+)
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.problems import amid_stream
@@ -71,10 +79,12 @@ async def query(
 
     With `stream: true`, sends server-sent events: `hits`, then `token`, `citation` and `retract` as
     they come, then `answer` with the whole; `error` if it fails on the way, and comments as
-    heartbeats.
+    heartbeats. With the header `Cache-Control: no-cache`, the answer is made anew.
     """
     label(trace, body)
-    question = _question(body, body.overrides(), caller, service.settings.limits)
+    question = _question(
+        body, body.overrides(), caller, service.settings.limits, wants_fresh(request)
+    )
     await reserve(request, question, service)
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(question, trace))
@@ -115,6 +125,7 @@ def _question(
     sampling: SamplingOverrides,
     caller: Principal,
     limits: LimitSettings,
+    fresh: bool = False,
 ) -> Question:
     return to_query(
         body.conversation(),
@@ -122,4 +133,5 @@ def _question(
         scope=scope_in(caller, body.collection),
         limits=limits,
         sampling=sampling,
+        fresh=fresh,
     )

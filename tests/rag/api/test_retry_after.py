@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from generation.circuit_breaker import FAILURES, PAUSE_SECONDS, Breaker
 from generation.fallback import Engine, FallbackGenerator
 from generation.models.openai import MAX_WAIT_SECONDS, OpenAIModel
 from rag.errors import BusyError, InputError, UpstreamError
+from rag.process.circuit_breaker import FAILURES, PAUSE_SECONDS, Breaker
 from rag.types import Delta, Message, Prompt, Sampling, Scope
 from tests.model_server import PATIENCE, ModelServer, Script, model_server, says
 

@@ -97,6 +97,8 @@ def check_upgraded(connection: sa.Connection, filled: set[str]) -> None:
     context = MigrationContext.configure(connection)
     assert context.get_current_revision() == product.HEAD
     assert compare_metadata(context, metadata) == []
+    if "collections" in filled:
+        filled = filled | {"content_versions"}  # one for each
     for table in tables(connection):
         count = connection.scalar(sa.select(sa.func.count()).select_from(table))
         assert count == (ROWS if table.name in filled else 0)

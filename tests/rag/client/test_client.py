@@ -60,6 +60,7 @@ ANSWER: dict[str, Any] = SEARCHED | {
     "reason": None,
     "missing": [],
     "confidence": 0.9,
+    "cached": None,
     "route": None,
     "usage": {"input_tokens": 0, "output_tokens": 0, "cost": 0.0},
     "finish_reason": None,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, SecretStr
 from rag.cli import output
 from rag.cli.main import main
 from rag.errors import ConfigError
+from rag.settings.answer_cache import RedisAnswerCacheSettings
 from rag.settings.generation import ExtractiveSettings, OpenAISettings
 from rag.settings.ingest import RecursiveSettings, SectionSettings
 from rag.settings.operations import TraceSettings
@@ -344,6 +345,7 @@ def test_no_message_shows_a_secret_that_does_not_fit(part: dict[str, Any]) -> No
 KIND = {
     "catalog.url": ("RAG_CATALOG__KIND", "postgres"),
     "queue.broker_url": ("RAG_QUEUE__KIND", "celery"),
+    "answer_cache.url": ("RAG_ANSWER_CACHE__KIND", "redis"),
     "index.api_key": ("RAG_INDEX__KIND", "qdrant"),
     "generator.api_key": ("RAG_GENERATOR", json.dumps(OPENAI)),
     "reranker.api_key": (
@@ -466,6 +468,7 @@ def test_every_secret_is_known_as_one() -> None:
         "reranker": HttpRerankerSettings,
         "traces": TraceSettings,
         "gateway.limits": RateSettings,
+        "answer_cache": RedisAnswerCacheSettings,
         "online.judge": OpenAISettings,
     }
     secrets = {

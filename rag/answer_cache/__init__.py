@@ -1,0 +1,1 @@
+"""The answer cache: an answer that was made is given again to a question that asks the same."""

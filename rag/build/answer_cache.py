@@ -1,0 +1,106 @@
+"""Opens the answer cache that the settings name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import rag
+from rag.process.extras import needing
+from rag.settings.answer_cache import (
+    MemoryAnswerCacheSettings,
+    NoAnswerCacheSettings,
+    RedisAnswerCacheSettings,
+)
+from rag.settings.generation import ExtractiveSettings, GeneratorSettings
+from rag.settings.tree import Settings
+
+if TYPE_CHECKING:
+    from rag.answer_cache.cache import AnswerCache
+    from rag.answer_cache.stores import AnswerStore
+    from rag.catalog.content_versions import ContentVersions
+    from rag.privacy.policy import Privacy
+    from rag.protocols import Embedder
+
+_DECIDING = {
+    *("embedder", "chunker", "retrieval", "reranker", "index", "generator", "fallbacks"),
+    *("routes", "citations"),
+}
+"""The parts of the settings on which answers depend."""
+PATIENCE = 0.5
+"""Share of a question's deadline for which it waits for one that is the same: it still has time to
+be answered by itself."""
+
+
+async def open_answer_cache(
+    settings: Settings,
+    contents: ContentVersions,
+    privacy: Privacy,
+    embedder: Embedder,
+    stack: contextlib.AsyncExitStack,
+) -> AnswerCache | None:
+    """Opens the cache, closed with the stack; None if the settings name none."""
+    if isinstance(settings.answer_cache, NoAnswerCacheSettings):
+        return None
+    from rag.answer_cache.cache import AnswerCache
+
+    kind = settings.answer_cache
+    store, similar = _store(kind), None
+    if kind.similarity is not None:
+        from rag.answer_cache.semantic import SimilarQuestions
+
+        similar = SimilarQuestions(
+            embedder=embedder,
+            store=store,
+            similarity=kind.similarity,
+            seconds=kind.ttl_seconds,
+        )
+    in_memory = kind.kind == "memory"
+    cache = AnswerCache(
+        store=store,
+        contents=contents,
+        fingerprint=fingerprint_of(settings),
+        seconds=kind.ttl_seconds,
+        patience=settings.limits.query_seconds * PATIENCE,
+        similar=similar,
+        tags={tag for route in settings.routes for tag in route.tags},
+        permits=(lambda _tenant: True) if in_memory else privacy.allows,
+    )
+    stack.push_async_callback(cache.close)
+    return cache
+
+
+def fingerprint_of(settings: Settings) -> str:
+    """Returns a digest of the version, and of all settings and prompts on which answers depend."""
+    routed = (route.generator for route in settings.routes)
+    generators = (settings.generator, *settings.fallbacks, *routed)
+    parts = {
+        "version": rag.__version__,
+        "settings": settings.model_dump(mode="json", include=_DECIDING),
+        "prompts": [_prompt(part) for part in generators],
+    }
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _prompt(settings: GeneratorSettings) -> str:
+    """Returns a digest of the prompt template of a language model."""
+    if isinstance(settings, ExtractiveSettings):
+        return ""
+    from generation.prompts import ANSWER, TEMPLATES
+
+    return sha256(((settings.templates or TEMPLATES) / ANSWER).read_bytes()).hexdigest()
+
+
+def _store(settings: MemoryAnswerCacheSettings | RedisAnswerCacheSettings) -> AnswerStore:
+    match settings:
+        case MemoryAnswerCacheSettings(max_mb=size, ttl_seconds=seconds):
+            from rag.answer_cache.stores import MemoryStore
+
+            return MemoryStore(max_bytes=size << 20, seconds=seconds)
+        case RedisAnswerCacheSettings(url=url, ttl_seconds=seconds):
+            with needing("cluster", for_="`answer_cache.kind = 'redis'`"):
+                from rag.answer_cache.redis_store import RedisStore
+
+            return RedisStore(url.get_secret_value(), seconds=seconds)
