@@ -93,11 +93,12 @@ def test_only_a_rounded_model_that_is_not_worse_is_promoted(folder: Path, run: A
     assert run("models", "warm", "tiny@q16")["seconds"] > 0
     assert "was not compared" in run("models", "promote", "tiny", "q16", code=2)
 
-    def compared(version: str, *, code: int) -> Any:
-        return run("models", "compare", "tiny@1", f"tiny@{version}", "--set", folder / "set",
-                   "--collection", "default", code=code)  # fmt: skip
+    def compared(version: str, *more: str, code: int) -> Any:
+        both = ("tiny@1", f"tiny@{version}")
+        return run("models", "compare", *both, "--set", folder / "set", *more, code=code)
 
-    good = compared("q16", code=0)  # four questions: weights of 8 bits may lose one by chance
+    # There are four questions: with weights of 8 bits, one may be lost by chance.
+    good = compared("q16", "--collection", "default", code=0)
     assert good["passed"]
     assert abs(good["report"]["perplexity"]["rise"]) < 0.01
     assert good["report"]["perplexity"]["tokens"] > 50
