@@ -1,4 +1,4 @@
-"""`rag models compare`: models with rounded weights beside the exact one, on a real engine."""
+"""`rag models compare` and `warm` on a real engine: rounded weights beside exact ones. In order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks._models import quiet
 from rag.cli.main import main
+from tests.tiny_llama import make_adapter
 from tests.trained_llama import make_trained_llama, rounded
 
 pytestmark = [
@@ -115,6 +116,12 @@ def test_only_a_rounded_model_that_is_not_worse_is_promoted(folder: Path, run: A
         True,
         False,
     ]
+
+
+def test_an_adapter_is_warmed_on_the_generator_of_the_settings(folder: Path, run: Any) -> None:
+    style = make_adapter(folder / "style")
+    run("models", "add", "style", style, "--version", "1", "--kind", "adapter")
+    assert run("models", "warm", "style@1")["kind"] == "adapter"
 
 
 def test_what_cannot_be_compared_is_said(folder: Path, run: Any) -> None:
