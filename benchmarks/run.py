@@ -56,6 +56,7 @@ LONG = (
     "qdrant",
     "ranks",
     "replicas",
+    "rollouts",
     "routing",
     "scale",
     "tables",

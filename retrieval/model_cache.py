@@ -18,7 +18,7 @@ import numpy as np
 from rag.errors import UpstreamError
 from rag.process.redis_calls import RedisCalls
 from rag.protocols import Embedder, Reranker
-from rag.telemetry import metrics
+from rag.telemetry import cache_metrics
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Kind, Query
 
@@ -96,7 +96,7 @@ class ModelCache:
             return [None] * len(keys), _noted(error)
         right = [each if each is not None and len(each) == size else None for each in found]
         hits = sum(each is not None for each in right)
-        metrics.cache(cache, hits=hits, misses=len(right) - hits)
+        cache_metrics.cache(cache, hits=hits, misses=len(right) - hits)
         return right, None
 
     async def _put(self, values: dict[str, bytes]) -> UpstreamError | None:
@@ -120,6 +120,6 @@ def _key(tenant: str, model: Sequence[str], text: str) -> str:
 
 
 def _noted(error: UpstreamError) -> UpstreamError:
-    metrics.model_cache_failed()
+    cache_metrics.model_cache_failed()
     _log.warning("Model cache: %s", error.in_full())
     return error

@@ -27,12 +27,12 @@ Json = dict[str, Any]
 
 @contextlib.asynccontextmanager
 async def serving_here(
-    data: Path, embedder: BertEmbedder, **settings: Any
+    data: Path, made: BertEmbedder, **settings: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
     """Yields a client of a service over a data folder, and the service; its queue runs."""
     tree = load_settings(data_dir=data, **settings)
     async with (
-        start(tree, embedder=embedder) as (service, queue),
+        start(tree, embedder=made) as (service, queue),
         queue.started(),
         open_gateway(service) as gateway,
     ):

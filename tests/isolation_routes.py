@@ -117,10 +117,10 @@ def _of_a_collection(path: str) -> Call:
     return call
 
 
-def _for_admins(path: str) -> Call:
+def _for_admins(path: str, method: str = "GET", body: Json | None = None) -> Call:
     def call(calls: Calls) -> None:
         caller = calls.caller()
-        assert (calls.send(caller, "GET", path).status_code == 403) != caller.admin
+        assert (calls.send(caller, method, path, json=body).status_code == 403) != caller.admin
 
     return call
 
@@ -162,6 +162,17 @@ _VIEWS: dict[str, Call] = {
     "GET /v1/queue": _for_admins("/v1/queue"),
     "GET /v1/tenants": _for_admins("/v1/tenants"),
     "GET /v1/health": _for_admins("/v1/health"),
+    "GET /v1/rollouts": _for_admins("/v1/rollouts"),
+    "GET /v1/rollouts/{name}": _for_admins("/v1/rollouts/a"),
+    "PUT /v1/rollouts/{name}": _for_admins(
+        "/v1/rollouts/a", "PUT", {"kind": "flag", "variant": "v", "version": 0}
+    ),
+    "POST /v1/rollouts/{name}": _for_admins(
+        "/v1/rollouts/a", "POST", {"action": "kill", "version": 1}
+    ),
+    "DELETE /v1/rollouts/{name}": _for_admins("/v1/rollouts/a?version=1", "DELETE"),
+    "GET /v1/rollouts/{name}/arms": _for_admins("/v1/rollouts/a/arms"),
+    "GET /v1/rollout-power": _for_admins("/v1/rollout-power?questions=100"),
 }
 _TEXTS = ["The harbour opens at nine.", "The kitchen is warm."]
 CALLS: dict[str, Call] = {

@@ -199,18 +199,20 @@ class _Runner:
 
     async def _evidence(self, asked: str, hits: Sequence[Hit]) -> _Evidence:
         """Returns the passages as a generator gets them, with the check of claims against them."""
-        reader = self._service.reader
+        reader = self._service.answering.reader
         passages = tuple(await reader.read(self._scope, hits) if reader else hits)
         prompt = Prompt(question=asked, scope=self._scope, hits=passages)
         found: list[Delta] = []
 
         async def quotes() -> list[Delta]:
             if not found:
-                async with contextlib.aclosing(self._service.extractive.stream(prompt)) as deltas:
+                async with contextlib.aclosing(
+                    self._service.answering.extractive.stream(prompt)
+                ) as deltas:
                     found.extend([delta async for delta in deltas if delta.text])
             return found
 
-        checker = self._service.drafts.checker(asked, passages, quotes)
+        checker = self._service.answering.drafts.checker(asked, passages, quotes)
         return _Evidence(hits=passages, checker=checker)
 
     async def _judge(

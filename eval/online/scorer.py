@@ -299,6 +299,7 @@ async def open_scorer(
     model: ChatModel | None = None,
     support: SupportScorer | None = None,
     tokens: TokenEmbedder | None = None,
+    judged: bool = True,
 ) -> AsyncIterator[OnlineScorer]:
     """Opens a scorer that uses the open parts of a process.
 
@@ -308,13 +309,14 @@ async def open_scorer(
         support: the checker of citations, if this process has one open.
         tokens: the embedder by which the answers' passages were read, if this process has one
             open: if it caches token vectors, they are not made again.
+        judged: False to open no judge.
 
     Raises:
         ConfigError: The judge cannot be opened.
     """
     settings, observer = holder.settings, holder.observer
     async with contextlib.AsyncExitStack() as stack:
-        judging = await open_judge(settings, model, stack)
+        judging = await open_judge(settings, model, stack) if judged else None
         beside = tokens if isinstance(tokens, TokenCache) else None
         background = holder.embedder.in_background()
         tokens = TokenCache(background, max_bytes=CACHE_BYTES, beside=beside)

@@ -17,7 +17,7 @@ from rag.answer_cache.semantic import SimilarQuestions
 from rag.answer_cache.stores import AnswerStore
 from rag.catalog.content_versions import Content, ContentVersions
 from rag.errors import RagError, UpstreamError
-from rag.telemetry import metrics
+from rag.telemetry import cache_metrics
 from rag.telemetry.trace import Trace
 from rag.types import Answer, Query
 
@@ -42,7 +42,7 @@ class Lookup:
 class _Found:
     """What there is for a key: an answer, or the flight in which it is made."""
 
-    result: metrics.CacheResult
+    result: cache_metrics.CacheResult
     landed: Landed | None = None
     flight: Flight | None = None
     failure: RagError | str | None = None
@@ -97,7 +97,7 @@ class AnswerCache:
         A question that is the same as one under way waits for that one's answer.
         """
         if not self._may_repeat(query):
-            metrics.answer_cache("bypassed")
+            cache_metrics.answer_cache("bypassed")
             return Lookup()
         words = await self._contents.words(content)
         key = key_of(
@@ -108,12 +108,12 @@ class AnswerCache:
             tags=self._tags,
         )
         if query.fresh:
-            metrics.answer_cache("bypassed")
+            cache_metrics.answer_cache("bypassed")
             return Lookup(making=self._making(query, key, content, None))
         with trace.span(STAGE) as span:
             found = await self._find(query, key)
             span.attributes["result"] = found.result
-        metrics.answer_cache(found.result)
+        cache_metrics.answer_cache(found.result)
         cause = found.failure or self._fault
         degraded = (trace.degrade(STAGE, cause),) if cause else ()
         if found.landed is None:
@@ -175,7 +175,7 @@ class AnswerCache:
             self._note(error)
             return None, error
         except UnreadableEntryError as error:
-            metrics.answer_cache("failed")
+            cache_metrics.answer_cache("failed")
             _log.warning("Answer cache: an entry cannot be read: %s.", error)
             return None, "an entry cannot be read"
         return None, None
@@ -211,5 +211,5 @@ class AnswerCache:
             making.flight.forget()
 
     def _note(self, error: RagError) -> None:
-        metrics.answer_cache("failed")
+        cache_metrics.answer_cache("failed")
         _log.warning("Answer cache: %s", error.in_full())

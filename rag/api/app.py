@@ -51,7 +51,7 @@ def create_app(
     with importing():  # here: commands, which open less, need none of it
         from rag.build.gateway import open_gateway
         from rag.build.health_checks import open_health
-        from rag.build.running import announcing, scoring, start
+        from rag.build.running import announcing, rolling_out, scoring, start
 
     running = Running()
 
@@ -62,6 +62,7 @@ def create_app(
                 queue.started(),
                 scoring(service),
                 announcing(service),
+                rolling_out(service),
                 open_gateway(service) as gateway,
                 contextlib.AsyncExitStack() as stack,
             ):
@@ -178,12 +179,13 @@ def _all_routers() -> list[APIRouter]:
         keys,
         me,
         questions,
+        rollouts,
         usage,
         whole_service,
     )
 
     own = (questions, feedback, documents, collections, jobs, keys, usage)
-    views = (me, answers, eval_runs, whole_service)
+    views = (me, answers, eval_runs, whole_service, rollouts)
     others = (openai, rerankers, dify, ollama, open_webui)
     return [module.router for module in (*own, *views, *others, health)]
 
@@ -216,8 +218,15 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
 
 async def _warm(service: Service) -> None:
     """Opens every collection with a search, so that the first question finds them in memory."""
+    of_others = {
+        collection
+        for variant in service.settings.variants.values()
+        if variant.embedder is not None
+        for collection in variant.collections.values()
+    }
     for scope in await service.catalog.collections.everywhere():
-        await service.query.warm(scope)
+        if scope.collection not in of_others:  # the variant that has its embedder opens it
+            await service.query.warm(scope)
 
 
 async def _on_client_gone(_request: Request, _error: Exception) -> Response:

@@ -160,6 +160,7 @@ class AnswerDetails(SearchResponse):
     )
     confidence: float
     cached: CachedOut | None = Field(description="None: it was made for this question.")
+    variant: str = Field(description="The pipeline that answered; `base` without a rollout.")
     route: RouteOut | None = Field(description="None if the settings have no routes.")
 
 
@@ -311,6 +312,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "timings": answer.timings,
         "degraded": answer.degraded,
         "trace_id": answer.trace_id,
+        "variant": answer.variant,
     }
 
 

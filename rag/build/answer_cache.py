@@ -20,7 +20,9 @@ from rag.settings.tree import Settings
 if TYPE_CHECKING:
     from rag.answer_cache.cache import AnswerCache
     from rag.answer_cache.stores import AnswerStore
+    from rag.build.retrieval import Searching
     from rag.catalog.content_versions import ContentVersions
+    from rag.pipeline.repeating import Repeater
     from rag.privacy.policy import Privacy
     from rag.protocols import Embedder
 
@@ -32,6 +34,19 @@ _DECIDING = {
 PATIENCE = 0.5
 """Share of a question's deadline for which it waits for one that is the same: it still has time to
 be answered by itself."""
+
+
+async def open_repeater(
+    settings: Settings, opened: Searching, stack: contextlib.AsyncExitStack
+) -> Repeater | None:
+    """Opens what gives the earlier answers of a pipeline again; None if the settings name none."""
+    contents, privacy = opened.catalog.contents, opened.observer.privacy
+    cache = await open_answer_cache(settings, contents, privacy, opened.embedder, stack)
+    if cache is None:
+        return None
+    from rag.pipeline.repeating import Repeater
+
+    return Repeater(cache, contents)
 
 
 async def open_answer_cache(

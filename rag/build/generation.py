@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from rag.errors import ConfigError
 from rag.process.extras import needing
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from generation.query.follow_up import FollowUpResolver
     from generation.query.rewriting import QuestionRewriter
     from rag.protocols import ChatModel, Generator, SupportScorer, TokenEmbedder
+
+
+ChatSettings = OpenAISettings | VllmSettings
 
 
 def build_rewriter(model: ChatModel | None, seconds: float) -> QuestionRewriter | FollowUpResolver:
@@ -195,27 +198,36 @@ async def _open_engine(
     if isinstance(settings, ExtractiveSettings):
         return build_extractive(settings, finder), None
 
-    from generation.chat import ChatGenerator
     from generation.models.budget import BudgetedModel
+
+    model = await _open_priced(settings, stack)
+    if settings.tokens_at_once is not None:
+        model = BudgetedModel(model, tokens=settings.tokens_at_once)
+    return build_chat(settings, finder, model), model
+
+
+def build_chat(settings: ChatSettings, finder: Finder, model: ChatModel) -> Generator:
+    """Returns the generator that writes with a language model that is open.
+
+    Raises:
+        ConfigError: A template is missing or broken.
+    """
+    from generation.chat import ChatGenerator
     from generation.prompts import TEMPLATES, PromptTemplate
 
     template = PromptTemplate(settings.templates or TEMPLATES)
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature)
-    model = await _open_priced(settings, stack)
-    if settings.tokens_at_once is not None:
-        model = BudgetedModel(model, tokens=settings.tokens_at_once)
     judge = _judge(settings, finder)
-    generator = ChatGenerator(
+    return ChatGenerator(
         judge=judge,
         model=model,
         template=template,
         sampling=sampling,
         adapters=_adapter_names(settings),
     )
-    return generator, model
 
 
-def _adapter_names(settings: OpenAISettings | VllmSettings) -> dict[str, str]:
+def _adapter_names(settings: ChatSettings) -> dict[str, str]:
     """Returns the names of the model's adapters, by tenant."""
     if isinstance(settings, OpenAISettings):
         return settings.adapters
@@ -237,6 +249,14 @@ def _adapter_folders(settings: VllmSettings) -> dict[str, Path]:
                 f" {folders[folder.name]}. Rename one, or add both to the registry of models."
             )
     return folders
+
+
+def same_model(one: GeneratorSettings, other: GeneratorSettings) -> TypeGuard[ChatSettings]:
+    """Returns True if two generators write with the same language model."""
+    if isinstance(one, ExtractiveSettings) or isinstance(other, ExtractiveSettings):
+        return False
+    own = {"templates", "threshold", "max_tokens", "temperature"}
+    return one.model_dump(exclude=own) == other.model_dump(exclude=own)
 
 
 async def open_judge(

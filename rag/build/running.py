@@ -6,11 +6,15 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from eval.online.scorer import open_scorer
+from rag.build import variants
 from rag.build.queue_backends import queue_backend
 from rag.build.service import Service, open_service
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
+from rag.catalog.answers import quality
 from rag.protocols import Queue
 from rag.settings.tree import Settings
+from rag.types import Answer, Query
 from workers.scoring_queue import ScoringQueue
 from workers.webhooks import WebhookQueue
 
@@ -40,6 +44,33 @@ async def scoring(service: Service) -> AsyncIterator[None]:
     async with queue_backend(service.settings).scorer(service) as dispatch:
         queue = ScoringQueue(observer.answers, dispatch, due=observer.recorder.stored)
         async with queue.started():
+            yield
+
+
+@contextlib.asynccontextmanager
+async def rolling_out(service: Service) -> AsyncIterator[None]:
+    """Routes questions to variants until the end of the block, if the settings name any.
+
+    Answers of shadows are scored as live ones are, without a judge, and so are those beside them.
+    """
+    if not service.settings.variants:
+        yield
+        return
+    opening = open_scorer(service, support=service.support, tokens=service.tokens, judged=False)
+    async with opening as scorer:
+
+        async def score(query: Query, answer: Answer) -> float | None:
+            scores = await scorer.measure(
+                answer.question,
+                answer.text,
+                [hit.chunk for hit in answer.passages],
+                is_json=query.sampling.schema is not None,
+                unsupported=len(answer.unsupported),
+                uncited=len(answer.uncited),
+            )
+            return quality(scores)
+
+        async with variants.rolling_out(service, score):
             yield
 
 

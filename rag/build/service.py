@@ -7,28 +7,23 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rag.build.answer_cache import open_answer_cache
-from rag.build.generation import (
-    build_drafts,
-    build_expander,
-    build_extractive,
-    build_rewriter,
-    open_generator,
-    open_support,
-)
-from rag.build.retrieval import STAGE_SHARE, Searching, build_section_reader, open_searching
+from rag.build.answer_cache import open_repeater
+from rag.build.answer_parts import build_pipeline, open_answering
+from rag.build.retrieval import Searching, open_searching
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
 from rag.build.telemetry import open_answer_recorder
-from rag.build.waiting import deadlines
 from rag.pipeline.query import QueryPipeline
-from rag.pipeline.repeating import Repeater
+from rag.rollouts.observations import Observations
+from rag.rollouts.router import Routed, Router
 from rag.settings.tree import Settings
+from rag.telemetry.trace import Trace
+from rag.types import Answer, Query
 
 if TYPE_CHECKING:
-    from generation.drafts.policy import Drafts
-    from rag.protocols import ChatModel, Generator, SupportScorer
-    from retrieval.context_window import SectionReader
+    from rag.build.answer_parts import Answering
+    from rag.pipeline.search import Ended
+    from rag.protocols import ChatModel, SupportScorer
     from retrieval.embedders.embedder import ModelEmbedder
 
 
@@ -37,13 +32,26 @@ class Service(Searching):
     """The parts of a process that answers as well."""
 
     query: QueryPipeline
-    support: SupportScorer
-    model: ChatModel | None
-    """The language model that writes, if there is one."""
-    reader: SectionReader | None
-    """Widens hits for whatever writes, if the settings give room."""
-    extractive: Generator
-    drafts: Drafts
+    """The pipeline of the settings; `route` returns the one for a question of a caller."""
+    answering: Answering
+    router: Router
+    observations: Observations
+    ended: Ended
+    """Takes a question that has ended; returns at once."""
+
+    @property
+    def model(self) -> ChatModel | None:
+        """The language model that writes, if there is one."""
+        return self.answering.model
+
+    @property
+    def support(self) -> SupportScorer:
+        """The checker of citations."""
+        return self.answering.support
+
+    def route(self, query: Query, trace: Trace) -> Routed:
+        """Returns the pipeline that answers a question, by the rollouts in force."""
+        return self.router.route(query, trace, self.query)
 
 
 @contextlib.asynccontextmanager
@@ -53,48 +61,22 @@ async def open_service(
     embedder: ModelEmbedder | None = None,
 ) -> AsyncIterator[Service]:
     """Opens everything that ingests and answers. Takes and raises what `open_ingesting` does."""
-    from generation.grounding.evidence import EvidenceFinder
-    from generation.query.task_writer import TaskWriter
-
     opening = open_searching(settings, wrappers, embedder)
     async with opening as opened, contextlib.AsyncExitStack() as stack:
         settings = opened.settings  # with the folders of models
         recorder = await open_answer_recorder(settings.online, opened.observer, stack)
         observer = replace(opened.observer, recorder=recorder)
-        index, tokens, limits = opened.index, opened.tokens, settings.limits
-        support = await open_support(settings.citations, tokens, stack)
-        evidence = EvidenceFinder(embedder=tokens, encoder=opened.encoder, index=index)
-        finder = wrappers.finder(evidence, index)
-        generator, model = await open_generator(settings, finder, stack)
-        drafts = build_drafts(settings.citations, support, tokens)
-        extractive = build_extractive(settings.generator, finder)
-        reader = build_section_reader(settings.retrieval, index, opened.catalog)
-        contents, privacy = opened.catalog.contents, observer.privacy
-        cache = await open_answer_cache(settings, contents, privacy, opened.embedder, stack)
-        stage_seconds = limits.query_seconds * STAGE_SHARE
-        pipeline = QueryPipeline(
-            catalog=opened.catalog,
-            tasks=TaskWriter(model, seconds=stage_seconds),
-            rewriter=build_rewriter(model, stage_seconds),
-            expander=build_expander(settings.retrieval, model, stage_seconds),
-            retriever=opened.retriever,
-            reader=reader,
-            generator=generator,
-            extractive=extractive,
-            drafts=drafts,
-            claims=settings.citations.claims,
-            admission=opened.admission,
-            ended=observer.ended,
-            seconds=deadlines(settings),
-            rrf_k=settings.retrieval.rrf_k,
-            repeater=None if cache is None else Repeater(cache, contents),
-        )
+        answering = await open_answering(settings, opened, stack, wrappers)
+        observations = Observations()
+        router = Router(observations)
+
+        def ended(query: Query, trace: Trace, answer: Answer | None) -> None:
+            observer.ended(query, trace, answer)
+            router.ended(query, trace, answer)
+
+        repeater = await open_repeater(settings, opened, stack)
+        pipeline = build_pipeline(settings, opened, answering, ended=ended, repeater=repeater)
         parts = attributes_of(opened) | {"observer": observer, "query": pipeline}
         yield Service(
-            **parts,
-            support=support,
-            model=model,
-            reader=reader,
-            extractive=extractive,
-            drafts=drafts,
+            **parts, answering=answering, router=router, observations=observations, ended=ended
         )

@@ -20,7 +20,7 @@ _COLUMNS = [
         answers.c[name]
         for name in (
             *("id", "trace_id", "collection", "at", "reason", "confidence", "seconds", "cost"),
-            *("scores", "rating", "degraded", "input_tokens", "output_tokens"),
+            *("scores", "rating", "degraded", "input_tokens", "output_tokens", "variant"),
         )
     ),
     *(

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from rag.catalog.answer_listing import PLACE, place
 from rag.catalog.database import Database
 from rag.catalog.forgetting import forget_late
+from rag.catalog.rollouts import observation_row
 from rag.catalog.sql import in_scope, scope_of, scope_row
-from rag.catalog.tables import TO_SCORE, answer_documents, answers
+from rag.catalog.tables import TO_SCORE, answer_documents, answers, rollout_observations
 from rag.errors import NotFoundError
-from rag.records import Feedback, LiveAnswer, Signals
+from rag.records import Arm, Feedback, LiveAnswer, Observation, Signals, Tally
 from rag.types import Float32Array, Principal, Scope
 
 LOST_SECONDS = 600.0
@@ -26,6 +27,8 @@ STALE_SECONDS = 3600.0
 """Seconds after which an answer is no longer scored: newer answers are worth more."""
 _STORED = {field.name for field in fields(LiveAnswer)} - {"scope", "read", "feedback"}
 """The fields of an answer that are columns."""
+QUALITY = ("groundedness", "citation_precision", "citation_coverage")
+"""The scores that say how good an answer of a rollout is."""
 SIGNALS_AT_ONCE = 5_000
 """Answers whose measurements are read in one query: others are served between two queries."""
 
@@ -96,9 +99,16 @@ class Answers:
             "content": content,
             "trace": None,
         }
+        mine = answers.update().where(_of(tenant, id_), answers.c.to_score).values(values)
         async with self._db.write() as db:
-            mine = answers.update().where(_of(tenant, id_), answers.c.to_score)
-            return (await db.execute(mine.values(values))).rowcount > 0
+            if not (await db.execute(mine)).rowcount:
+                return False
+            row = (await db.execute(_ARM.where(_of(tenant, id_)))).mappings().one()
+            # In the same transaction: scores that are stored once count once.
+            if row["rollout"] is not None and (score := quality(scores)) is not None:
+                seen = Observation(arm=_arm(row), tallies={"loss": Tally().plus(1 - score)})
+                await db.execute(rollout_observations.insert().values(observation_row(seen)))
+        return True
 
     async def question(self, tenant: str, id_: str) -> str | None:
         """Returns the question of an answer; None if its text is not kept."""
@@ -175,6 +185,19 @@ class Answers:
         They are of all tenants.
         """
         await forget_late(self._db, since=since)
+
+
+def quality(scores: Mapping[str, float]) -> float | None:
+    """Returns the mean of the scores of an answer that say how good it is; None without any."""
+    found = [scores[name] for name in QUALITY if name in scores]
+    return sum(found) / len(found) if found else None
+
+
+_ARM = sa.select(answers.c.rollout, answers.c.rollout_version, answers.c.variant)
+
+
+def _arm(row: sa.RowMapping) -> Arm:
+    return Arm(row["rollout"], row["rollout_version"], row["variant"])
 
 
 def _of(tenant: str, id_: str) -> sa.ColumnElement[bool]:

@@ -15,6 +15,7 @@ from rag.catalog.jobs import Jobs
 from rag.catalog.keys import Keys
 from rag.catalog.outcomes import Outcomes
 from rag.catalog.removals import Removals
+from rag.catalog.rollouts import Rollouts
 from rag.catalog.staged import Staged
 from rag.catalog.tasks import Tasks
 from rag.catalog.tenants import Tenants
@@ -49,6 +50,7 @@ class Catalog:
         self.removals = Removals(database)
         self.tenants = Tenants(database)
         self.webhooks = Webhooks(database)
+        self.rollouts = Rollouts(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""

@@ -24,6 +24,7 @@ TO_SCORE = sa.text("to_score")
 UNANNOUNCED = sa.text("NOT announced")
 """The same, of the jobs whose end was not made into messages yet."""
 _RATED = sa.text("rating IS NOT NULL")
+_ROLLED_OUT = sa.text("rollout IS NOT NULL")
 collections = sa.Table(
     "collections",
     metadata,
@@ -196,6 +197,15 @@ answers = sa.Table(
     sa.Column("degraded", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("input_tokens", sa.Integer, nullable=False, server_default="0"),
     sa.Column("output_tokens", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("variant", sa.String, nullable=False, server_default="base"),
+    sa.Column("rollout", sa.String),
+    sa.Column("rollout_version", sa.Integer),
+    sa.Index(
+        "answers_by_rollout",
+        *("rollout", "rollout_version"),
+        sqlite_where=_ROLLED_OUT,
+        postgresql_where=_ROLLED_OUT,
+    ),
     sa.Index("answers_to_score", "claimed_at", sqlite_where=TO_SCORE, postgresql_where=TO_SCORE),
     sa.Index("answers_by_tenant", "tenant", "at"),
     sa.Index("answers_rated", "tenant", "at", sqlite_where=_RATED, postgresql_where=_RATED),
@@ -294,3 +304,32 @@ audit_heads = sa.Table(
     sa.Column("hash", sa.String, nullable=False),
 )
 """The last row of each chain."""
+
+rollouts = sa.Table(
+    "rollouts",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+)
+"""The rollouts of variants, which are of the whole service."""
+rollout_observations = sa.Table(
+    "rollout_observations",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.String, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("variant", sa.String, nullable=False),
+    sa.Column("paired", sa.Boolean, nullable=False),
+    sa.Column("tallies", sa.JSON, nullable=False),
+)
+"""What processes saw of rollouts, until it is added to their evidence."""
+rollout_writers = sa.Table(
+    "rollout_writers",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+"""The processes that observe, with the number of the last batch of each that is stored."""

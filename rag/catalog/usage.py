@@ -109,8 +109,12 @@ class Usage:
         return found
 
     async def spent(self, tenant: str, key_id: str | None, *, since: float) -> float:
-        """Returns the cost of what a tenant, or one of its keys, has used."""
-        theirs = [usage.c.tenant == tenant, usage.c.started_at >= since]
+        """Returns the cost of what a tenant, or one of its keys, has used.
+
+        Shadows are not among it: nobody of the tenant asked for them.
+        """
+        own = usage.c.feature != "shadow"
+        theirs = [usage.c.tenant == tenant, usage.c.started_at >= since, own]
         if key_id is not None:
             theirs.append(usage.c.key_id == key_id)
         (row,) = await self._db.rows(sa.select(sa.func.sum(usage.c.cost)).where(*theirs))

@@ -15,6 +15,7 @@ from rag.cli.connection import connect
 from rag.cli.delete import delete
 from rag.cli.keys import keys
 from rag.cli.questions import query, search
+from rag.cli.rollouts import rollout
 from rag.cli.scope import caller
 from rag.cli.status import status
 from rag.client import AsyncClient
@@ -154,6 +155,13 @@ def _keys() -> Sequence[APIRouter]:
     return [routes.router]
 
 
+def _rollouts() -> Sequence[APIRouter]:
+    """Returns the router of rollouts."""
+    from rag.api.routes import rollouts
+
+    return [rollouts.router]
+
+
 Command = Callable[[argparse.Namespace, AsyncClient], Awaitable[int]]
 ANSWERING = Opening(partial(_with_model, answers=True), _questions)
 SEARCHING = Opening(partial(_with_model, answers=False), _questions)
@@ -167,6 +175,7 @@ COMMANDS: dict[str, tuple[Command, Opening]] = {
         keys,
         Opening(_beside, _keys, audits=True),
     ),  # the first ones are made without a gateway
+    "rollout": (rollout, Opening(_beside, _rollouts, audits=True)),
 }
 
 

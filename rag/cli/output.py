@@ -12,17 +12,12 @@ from typing import Any, TypeVar
 
 from rag.cli.printable import printable, printable_json
 from rag.client import (
-    Answer,
     Document,
-    Key,
-    KeyList,
-    NewKey,
     Response,
-    SearchResult,
 )
 
 Json = dict[str, Any]
-Body = TypeVar("Body", Json, Answer, SearchResult, Document, Key, KeyList, NewKey)
+Body = TypeVar("Body", bound=Response | Json)
 Lines = Iterator[str]
 MAX_LISTED_DOCUMENTS = 20
 

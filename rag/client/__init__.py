@@ -59,7 +59,17 @@ from .errors import (
 )
 from .events import AnswerEvent, CitationEvent, Event, HitsEvent, RetractEvent, TokenEvent
 from .flow import NEVER, Retries
-from .requests import File, Filter, Message, NewDocument, Readers, ResponseFormat
+from .requests import (
+    File,
+    Filter,
+    Guards,
+    Message,
+    NewDocument,
+    NewPlan,
+    Readers,
+    ResponseFormat,
+    Tolerances,
+)
 from .responses import (
     Answer,
     Cached,
@@ -78,6 +88,18 @@ from .responses import (
     UsageReport,
     UsageSum,
 )
+from .rollout_responses import (
+    Arms,
+    ArmsRow,
+    Evidence,
+    Plan,
+    Power,
+    PowerRow,
+    Rollout,
+    RolloutChange,
+    RolloutList,
+    Variant,
+)
 from .submitted import AsyncSubmitted, Submitted
 from .version import VERSION as __version__
 
@@ -88,6 +110,8 @@ __all__ = [
     "Answer",
     "AnswerEvent",
     "AnswerPage",
+    "Arms",
+    "ArmsRow",
     "AsyncClient",
     "AsyncSubmitted",
     "Cached",
@@ -112,9 +136,11 @@ __all__ = [
     "Drift",
     "DriftRow",
     "Event",
+    "Evidence",
     "File",
     "Filter",
     "ForbiddenError",
+    "Guards",
     "Health",
     "Hit",
     "HitsEvent",
@@ -129,9 +155,13 @@ __all__ = [
     "Message",
     "NewDocument",
     "NewKey",
+    "NewPlan",
     "NotFoundError",
     "Outlier",
+    "Plan",
     "PlumblineError",
+    "Power",
+    "PowerRow",
     "Queue",
     "QuotaExceededError",
     "RateLimitedError",
@@ -140,6 +170,9 @@ __all__ = [
     "ResponseFormat",
     "RetractEvent",
     "Retries",
+    "Rollout",
+    "RolloutChange",
+    "RolloutList",
     "Run",
     "RunDetails",
     "RunPage",
@@ -151,6 +184,7 @@ __all__ = [
     "Tenant",
     "TenantPage",
     "TokenEvent",
+    "Tolerances",
     "TooLargeError",
     "UnauthenticatedError",
     "UnavailableError",
@@ -159,6 +193,7 @@ __all__ = [
     "Usage",
     "UsageReport",
     "UsageSum",
+    "Variant",
     "Workers",
     "__version__",
 ]

@@ -55,6 +55,7 @@ class StoredAnswer(Response):
     cost: float
     input_tokens: int
     output_tokens: int
+    variant: str = "base"
     trace_id: str
     trace_url: str | None
 

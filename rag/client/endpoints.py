@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 
-from . import administration, collections, documents, health, jobs, keys, questions, usage
+from . import administration, collections, documents, health, jobs, keys, questions, rollouts, usage
 from .call import Call, Page
 from .document_responses import Accepted
 from .events import Event
@@ -161,6 +161,14 @@ class Endpoints:
     list_keys = Endpoint(keys.list_keys)
     rotate_key = Endpoint(keys.rotate_key)
     revoke_key = Endpoint(keys.revoke_key)
+
+    list_rollouts = Endpoint(rollouts.list_rollouts)
+    get_rollout = Endpoint(rollouts.get_rollout)
+    start_rollout = Endpoint(rollouts.start_rollout)
+    change_rollout = Endpoint(rollouts.change_rollout)
+    delete_rollout = Endpoint(rollouts.delete_rollout)
+    compare_arms = Endpoint(rollouts.compare_arms)
+    get_power = Endpoint(rollouts.get_power)
 
     get_me = Endpoint(administration.get_me)
     get_usage = Endpoint(usage.get_usage)

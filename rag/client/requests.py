@@ -84,3 +84,33 @@ def file_of(given: File | Path | str) -> File:
         return given
     path = Path(given)
     return File(name=path.name, content=path)
+
+
+class Guards(TypedDict, total=False):
+    """Limits of a variant: shares, and seconds and cost of a question; None: no limit."""
+
+    errors: float | None
+    abstained: float | None
+    seconds: float | None
+    cost: float | None
+    loss: float | None
+
+
+class Tolerances(TypedDict, total=False):
+    """What a canary may be worse by: shares, and factors of seconds and cost."""
+
+    errors: float
+    abstained: float
+    seconds: float
+    cost: float
+    loss: float
+
+
+class NewPlan(TypedDict, total=False):
+    """The conditions of a rollout; what is left out is as the server has it."""
+
+    steps: list[float]
+    dwell_seconds: float
+    questions: int
+    limits: Guards
+    tolerances: Tolerances

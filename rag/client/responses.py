@@ -138,8 +138,8 @@ class Answer(SearchResult):
 
     `question` is the text that was searched for. Feedback names an answer by its `answer_id`.
     `unsupported` has the markers taken out of the answer, `uncited` its sentences without a
-    citation. `missing` has the words of the question that no passage has. `cached` is None if the
-    answer was made for this question.
+    citation. `missing` has the words of the question that no passage has. `variant` names the
+    pipeline that answered. `cached` is None if the answer was made for this question.
     """
 
     answer: str
@@ -154,6 +154,7 @@ class Answer(SearchResult):
     missing: list[str]
     confidence: float
     cached: Cached | None
+    variant: str = "base"
     route: Route | None = None
     usage: Usage
     finish_reason: FinishReason | None

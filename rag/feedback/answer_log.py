@@ -190,6 +190,9 @@ def _live(query: Query, trace: Trace, answer: Answer, *, sent: bool, to_score: b
         degraded=answer.degraded,
         input_tokens=answer.usage.input_tokens,
         output_tokens=answer.usage.output_tokens,
+        variant=answer.variant,
+        rollout=trace.arm.rollout if trace.arm else None,
+        rollout_version=trace.arm.version if trace.arm else None,
     )
 
 

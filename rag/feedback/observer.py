@@ -53,7 +53,7 @@ class Observer:
     def ended(self, query: Query, trace: Trace, answer: Answer | None) -> None:
         """Takes a question that has ended; returns at once."""
         sent = self.traces.send(trace)
-        if answer and self.recorder and trace.experiment is None:  # evaluations are not live
+        if answer and self.recorder and trace.live:
             self.recorder.record(query, trace, answer, sent=sent)
 
     async def add_feedback(self, caller: Principal, answer_id: str, feedback: Feedback) -> None:

@@ -59,6 +59,7 @@ def answer_of(
         finish_reason=last.finish_reason,
         timings=dict(run.stopwatch.milliseconds),
         trace_id=run.trace.id,
+        variant=run.variant,
         route=last.route,
     )
 

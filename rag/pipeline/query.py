@@ -32,6 +32,7 @@ from rag.telemetry import metrics
 from rag.telemetry.question_spans import describe_checks, describe_delta
 from rag.telemetry.trace import Trace
 from rag.types import (
+    BASE,
     Answer,
     ChatTask,
     ClaimPolicy,
@@ -71,24 +72,19 @@ class QueryPipeline(SearchPipeline):
         rrf_k: int,
         ended: Ended = unwatched,
         repeater: Repeater | None = None,
+        variant: str = BASE,
     ) -> None:
-        """Makes a pipeline.
+        """Makes a pipeline; for the other arguments see `SearchPipeline`.
 
         Args:
-            catalog: See `SearchPipeline`.
             tasks: Does the tasks of chat UIs.
             rewriter: Makes a follow-up question stand alone; None: it is searched for unchanged.
             expander: Writes further search texts; None: the question alone.
-            retriever: See `SearchPipeline`.
             reader: Widens the hits for the generator; None: it gets them unchanged.
             generator: Writes the answer.
             extractive: Writes the quotes that replace what the passages do not support.
             drafts: Make the drafts that check what is written.
             claims: The policy for unsupported claims, unless the question has another.
-            admission: See `SearchPipeline`.
-            seconds: See `SearchPipeline`.
-            rrf_k: See `SearchPipeline`.
-            ended: See `SearchPipeline`.
             repeater: Gives earlier answers again; None: each answer is made for its question.
         """
         super().__init__(
@@ -98,6 +94,7 @@ class QueryPipeline(SearchPipeline):
             seconds=seconds,
             rrf_k=rrf_k,
             ended=ended,
+            variant=variant,
         )
         self._tasks = tasks
         self._rewriter = rewriter
@@ -127,6 +124,7 @@ class QueryPipeline(SearchPipeline):
             UpstreamError: The deadline passed, or the generator failed.
         """
         run, task = self._begin(trace, query), query.task
+        run.add(Usage(), query.degraded)
         operation = "answer" if task is None else "task"
         with self._measured(operation, query, run) as question:
             working = self._working(query, run)
@@ -264,7 +262,7 @@ class QueryPipeline(SearchPipeline):
     async def _generate(self, prompt: Prompt, run: Run) -> AsyncGenerator[Delta, None]:
         """Yields the generator's deltas; their usage counts once they end, even if early."""
         usage, trace = Usage(), run.trace
-        pace = metrics.Pace(live=trace.experiment is None)
+        pace = metrics.Pace(live=trace.live)
         span = trace.open("generate", "generation")
         try:
             async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:

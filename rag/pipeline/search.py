@@ -12,12 +12,13 @@ from rag.errors import RagError, UpstreamError
 from rag.process.fair_admission import FairAdmission
 from rag.protocols import Retriever
 from rag.records import Outcome
-from rag.telemetry import metrics
+from rag.telemetry import metrics, rollout_metrics
 from rag.telemetry.metering import failure
 from rag.telemetry.question_spans import hit_output, query_input
 from rag.telemetry.stopwatch import Stopwatch
 from rag.telemetry.trace import Attribute, Span, Trace
 from rag.types import (
+    BASE,
     Answer,
     Hit,
     Priority,
@@ -41,6 +42,7 @@ class Run:
 
     trace: Trace
     seconds: float
+    variant: str
     deadline: float = 0.0
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     degraded: list[str] = field(default_factory=list)
@@ -85,6 +87,7 @@ class SearchPipeline:
         seconds: Mapping[Priority, float],
         rrf_k: int,
         ended: Ended = unwatched,
+        variant: str = BASE,
     ) -> None:
         """Makes a pipeline.
 
@@ -96,6 +99,7 @@ class SearchPipeline:
             rrf_k: k of `rrf`, if a question is searched for in several forms.
             ended: Called with each question that has ended, its trace and, if there is one, its
                 answer; returns at once.
+            variant: The name of the pipeline, which its answers have.
         """
         self._catalog = catalog
         self._retriever = retriever
@@ -103,6 +107,7 @@ class SearchPipeline:
         self._admission = admission
         self._seconds = seconds
         self._rrf_k = rrf_k
+        self.variant = variant
 
     async def search(self, query: Query, trace: Trace) -> SearchResult:
         """Returns the hits without an answer.
@@ -133,7 +138,8 @@ class SearchPipeline:
         await self._retrieve([query], run)
 
     def _begin(self, trace: Trace, query: Query) -> Run:
-        run = Run(trace=trace, seconds=self._seconds[query.priority])
+        run = Run(trace=trace, seconds=self._seconds[query.priority], variant=self.variant)
+        trace.variant = self.variant
         trace.stopwatch = run.stopwatch  # the spans of all stages are timed by it
         return run
 
@@ -156,10 +162,11 @@ class SearchPipeline:
         attributes: dict[str, Attribute] = {
             "operation": operation,
             "collection": query.scope.collection,
+            "variant": trace.variant,
         }
         trace.tenant = tenant = query.scope.tenant
         trace.root = Span("query", input=query.text, attributes=attributes)
-        live = trace.experiment is None  # an evaluation on a worker must set off no alarm
+        live = trace.live  # an evaluation on a worker must set off no alarm
         ended: Outcome = "hung_up"
         if operation != "search":  # no model works for it that anyone is charged for
             trace.meter.begin("ask")
@@ -178,9 +185,11 @@ class SearchPipeline:
             finally:
                 trace.meter.end(ended, trace_id=trace.id)
                 trace.outcome = question.outcome
+                trace.failed = ended == "failed"
                 trace.root.output = question.answer and question.answer.text
                 trace.root.close()
                 if live:
+                    rollout_metrics.question(trace.variant, ended)
                     metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
                 self._ended(query, trace, question.answer)
 

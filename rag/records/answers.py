@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rag.types import (
+    BASE,
     Float32Array,
     Scope,
 )
@@ -34,7 +35,7 @@ class LiveAnswer:
     `trace` is JSON: a trace that was not sampled and is sent if the answer turns out to be bad.
     Both are masked. `read` maps the ids of the documents that the answer was made of to their
     versions. `degraded` names the stages that were left out, each with its cause. The tokens are
-    those of language models.
+    those of language models. `variant` gave the answer; `rollout` and its version decided so.
     """
 
     id: str
@@ -57,6 +58,9 @@ class LiveAnswer:
     degraded: Sequence[str] = ()
     input_tokens: int = 0
     output_tokens: int = 0
+    variant: str = BASE
+    rollout: str | None = None
+    rollout_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,7 @@ class ListedAnswer:
     input_tokens: int
     output_tokens: int
     trace_id: str
+    variant: str = BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ class StoredKey(NamedTuple):
     previous_digest: str | None
 
 
-Feature = Literal["ask", "embed", "rerank", "judge", "ingest"]
+Feature = Literal["ask", "embed", "rerank", "judge", "ingest", "shadow"]
 """The kinds of work that the ledger has rows of."""
 Outcome = Literal[
     "open", "ok", "cached", "abstained", "refused", "failed", "hung_up", "interrupted"

@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import to_jsonable_python
 from pydantic_settings import (
@@ -69,6 +70,7 @@ from rag.settings.storage import (
     QdrantSettings,
     SqliteSettings,
 )
+from rag.settings.variants import VariantName, VariantSettings, completed
 from rag.settings.webhooks import WebhookName, WebhookSettings
 from rag.text.validation_errors import first, shortened
 
@@ -185,10 +187,18 @@ class Settings(BaseSettings):
     webhooks: Mapping[WebhookName, WebhookSettings] = Field(
         {}, description="Who is told of ended jobs."
     )
+    variants: Mapping[VariantName, VariantSettings] = Field(
+        {}, description="Pipelines that differ from this one, for rollouts."
+    )
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     admission: AdmissionSettings = AdmissionSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_variants(cls, settings: Any) -> Any:
+        return completed(settings)
 
     @classmethod
     def settings_customise_sources(
@@ -368,6 +378,6 @@ def _has_secrets(value: Any) -> bool:
 
 def _is_secret(name: str) -> bool:
     """Returns True if the value of a setting may contain a secret, as a list of parts may."""
-    if name.split(".", maxsplit=1)[0] == "webhooks":
+    if name.split(".", maxsplit=1)[0] in ("webhooks", "variants"):
         return True
     return name == "fallbacks" or _GENERATOR.sub("generator", name) in SECRETS

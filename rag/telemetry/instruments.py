@@ -33,6 +33,25 @@ questions = Counter(
     " abstain, the kind of the task, the error.",
     ["operation", "outcome", "tenant"],
 )
+variants = Counter(
+    "plumbline_variant_questions",
+    "Questions by the variant of the pipeline that worked for them, and how they ended: ok,"
+    " abstained, refused, failed, hung_up.",
+    ["variant", "outcome"],
+)
+variant_available = Gauge(
+    "plumbline_variant_available", "1 where a variant could be built, 0 where not.", ["variant"]
+)
+shadows = Counter(
+    "plumbline_shadows",
+    "Questions that a variant answered besides, for nobody: answered, failed, dropped.",
+    ["outcome"],
+)
+rollout_decisions = Counter(
+    "plumbline_rollout_decisions",
+    "What became of rollouts by themselves: advance, promote, roll_back.",
+    ["action"],
+)
 under_way = Gauge(
     "plumbline_questions_under_way", "Searches, answers and tasks that have not ended."
 )

@@ -25,10 +25,18 @@ from prometheus_client import (
 
 from rag.errors import ConfigError
 from rag.records import Backlog
-from rag.telemetry import instruments
-from rag.types import Answer, ChatTaskKind, ClaimOutcome, Delta, Hit, Priority, Reason, Usage
+from rag.telemetry import cache_metrics, instruments
+from rag.types import (
+    Answer,
+    ChatTaskKind,
+    ClaimOutcome,
+    Delta,
+    Hit,
+    Priority,
+    Reason,
+    Usage,
+)
 
-CacheResult = Literal["exact", "semantic", "joined", "miss", "bypassed", "failed"]
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _tenants: set[str] = set()
 _OTHERS = "other"
@@ -57,12 +65,13 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
             for stage in (
                 *("rewrite", "expand", "dense", "rerank", "passages", "claims", "task"),
                 "answer_cache",
+                "variant",
             )
         ),
     ),
     (instruments.markers, (("supported",), ("unsupported",))),
     (instruments.claims, ((outcome,) for outcome in get_args(ClaimOutcome))),
-    (instruments.answer_cache, ((result,) for result in get_args(CacheResult))),
+    (instruments.answer_cache, ((result,) for result in get_args(cache_metrics.CacheResult))),
     (instruments.scored, (("scored",), ("failed",), ("postponed",))),
     (instruments.judged, (("scored",), ("failed",))),
     (instruments.feedback, (("up",), ("down",))),
@@ -243,22 +252,6 @@ def waiting(model: str, *, interactive: int, bulk: int) -> None:
     """Sets the numbers of items that wait for a model now."""
     instruments.waiting.labels(model, "interactive").set(interactive)
     instruments.waiting.labels(model, "bulk").set(bulk)
-
-
-def cache(name: str, *, hits: int, misses: int) -> None:
-    """Counts look-ups in a cache."""
-    instruments.cached.labels(name, "hit").inc(hits)
-    instruments.cached.labels(name, "miss").inc(misses)
-
-
-def model_cache_failed() -> None:
-    """Counts a failure of the cache of models' results."""
-    instruments.model_cache_failures.inc()
-
-
-def answer_cache(result: CacheResult) -> None:
-    """Counts a question by what the answer cache had for it, or a failure of the cache."""
-    instruments.answer_cache.labels(result).inc()
 
 
 def document(outcome: str, tenant: str) -> None:

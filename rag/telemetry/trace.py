@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from rag.errors import RagError
+from rag.records import Arm
 from rag.telemetry.metering import Meter
 from rag.telemetry.stopwatch import Stopwatch
-from rag.types import Usage, add_usage
+from rag.types import BASE, Usage, add_usage
 
 _log = logging.getLogger(__name__)
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
@@ -70,7 +71,10 @@ class Trace:
     stages in the order in which they began, below `root`; `parent_id` is the caller's span that it
     is part of. `user`, `session` and `tags` group it with other traces; the caller sets them, or
     they name a job. `sampled` traces are sent even if they end well. `experiment` is None outside
-    evaluations. `meter` adds up what the caller is charged for; it stays in this process.
+    evaluations. `variant` names the pipeline that works for it, `arm` is the part of a rollout
+    that it belongs to, and a `shadow` is answered besides, for nobody. It has `failed` if that was
+    not the caller's fault. `meter` adds up what the caller is charged for; like the arm, it stays
+    in this process.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -81,13 +85,22 @@ class Trace:
     tags: tuple[str, ...] = ()
     sampled: bool = True
     experiment: Experiment | None = None
+    variant: str = BASE
+    arm: Arm | None = None
+    shadow: bool = False
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     degraded: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     outcome: str = ""
+    failed: bool = False
     root: Span = field(default_factory=lambda: Span("request"))
     spans: list[Span] = field(default_factory=list)
     meter: Meter = field(default_factory=Meter)
+
+    @property
+    def live(self) -> bool:
+        """True if somebody waits for the answer."""
+        return self.experiment is None and not self.shadow
 
     @property
     def timings(self) -> dict[str, float]:
@@ -229,7 +242,7 @@ def trace_headers() -> dict[str, str]:
 def trace_json(trace: Trace) -> dict[str, Any]:
     """Returns an ended trace as JSON for another process; `trace_from` reads it."""
     values = {field.name: getattr(trace, field.name) for field in fields(Trace)}
-    del values["stopwatch"], values["meter"]
+    del values["stopwatch"], values["meter"], values["arm"]
     spans = [_span_json(span) for span in (trace.root, *trace.spans)]
     return values | {
         "timings": trace.timings,

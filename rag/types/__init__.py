@@ -3,6 +3,7 @@
 from rag.types.access import DEFAULT_TENANT, PERMISSIONS, TENANT, Permission, Principal
 from rag.types.acl import DEFAULT, GROUP, PUBLIC, USER, Readers, readers_of, stored_acl
 from rag.types.answering import (
+    BASE,
     REASONS,
     Answer,
     Cached,
@@ -67,6 +68,7 @@ from rag.types.queries import (
 )
 
 __all__ = [
+    "BASE",
     "DEFAULT",
     "DEFAULT_TENANT",
     "GROUP",

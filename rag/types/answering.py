@@ -51,6 +51,8 @@ class Citation:
     marker_end: int = 0
 
 
+BASE = "base"
+"""The name of the pipeline of the settings, without a variant."""
 FinishReason = Literal["stop", "length"]
 """The reason why a model stopped: "stop" at the end of its text, "length" at `max_tokens`."""
 Reason = Literal[
@@ -176,7 +178,7 @@ class Answer:
     order they were written. `passages` are the hits as the generator read them. `finish_reason` is
     None if no model wrote the answer, `route` if the settings have no routes, `cached` if the
     answer was made for this question. Several answers may share a `trace_id`, which callers may
-    choose.
+    choose. `variant` names the pipeline that answered.
     """
 
     id: str
@@ -198,6 +200,7 @@ class Answer:
     timings: Mapping[str, float]
     trace_id: str
     cached: Cached | None = None
+    variant: str = BASE
     route: Route | None = None
 
 

@@ -102,6 +102,7 @@ QuestionKind = Literal[
 class Query:
     """A question to the service; `history` holds the earlier messages of the chat, oldest first.
 
+    `degraded` names what was left out before, as in `Answer`.
     `sampling` is used if a language model answers, and `claims` is then the policy for what it
     claims; None: that of the settings. With a `task`, that is done instead, and nothing
     is searched for. `tags` are the caller's labels of the request. A `fresh` answer is made now,
@@ -117,6 +118,7 @@ class Query:
     task: ChatTask | None = None
     claims: ClaimPolicy | None = None
     fresh: bool = False
+    degraded: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     priority: Priority = "standard"
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag.protocols import TokenEmbedder
-from rag.telemetry import metrics
+from rag.telemetry import cache_metrics
 from rag.types import Float32Array, Kind, TokenVectors
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class TokenCache:
         keys = [_key(text, kind) for text in texts]
         known = {key: kept for key in keys if (kept := self._find(key))}
         unknown = {k: text for k, text in zip(keys, texts, strict=True) if k not in known}
-        metrics.cache("token vectors", hits=len(texts) - len(unknown), misses=len(unknown))
+        cache_metrics.cache("token vectors", hits=len(texts) - len(unknown), misses=len(unknown))
         made = await self._embedder.embed_tokens(list(unknown.values()), kind=kind)
         for key, tokens in zip(unknown, made, strict=True):
             known[key] = _reduced(tokens)

@@ -19,7 +19,7 @@ INGESTED = {"jobs", "counts", "outcomes", "failures", "seconds"}
 HITS = {"hits", "timings", "degraded", "trace_id"}
 ANSWER = HITS | {
     "question", "answer", "citations", "unsupported", "uncited", "claims", "abstained", "reason",
-    "cached", "confidence", "usage", "answer_id", "missing", "route",
+    "cached", "confidence", "usage", "answer_id", "missing", "route", "variant",
     "finish_reason",
 }  # fmt: skip
 DOCUMENT = {

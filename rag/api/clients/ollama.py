@@ -162,10 +162,11 @@ async def chat_as_ollama(
     )
     await reserve(request, query, service)
     started = time.perf_counter_ns()
+    pipeline, query = service.route(query, trace)
     if body.stream is False:
-        answer = await until_hangup(request, service.query.answer(query, trace))
+        answer = await until_hangup(request, pipeline.answer(query, trace))
         return json_response(_line(body.model, _text(answer)) | _end(answer, started))
-    events = service.query.stream(query, trace)
+    events = pipeline.stream(query, trace)
     await until_hangup(request, anext(events))  # the hits; a failure here has a status
     lines = _lines(events, body.model, started, request)
     return StreamingResponse(lines, media_type="application/x-ndjson")

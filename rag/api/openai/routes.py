@@ -106,10 +106,11 @@ async def complete_chat(
     }
     asked = _Asked(query, service.settings.server.public_url)
     await reserve(request, query, service)
+    pipeline, query = service.route(query, trace)
     if not body.stream:
-        answer = await until_hangup(request, service.query.answer(query, trace))
+        answer = await until_hangup(request, pipeline.answer(query, trace))
         return _json(_completion(head, answer, asked))
-    events = service.query.stream(query, trace)
+    events = pipeline.stream(query, trace)
     first = await until_hangup(request, anext(events))  # a failure here has a status
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
     stream = _chunks(first, events, head, asked, with_usage=with_usage)

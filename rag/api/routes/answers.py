@@ -57,6 +57,7 @@ class AnswerOut(BaseModel):
     cost: float
     input_tokens: int
     output_tokens: int
+    variant: str = Field(description="The pipeline that gave it.")
     trace_id: str
     trace_url: str | None = Field(
         description="Its page in Langfuse, if the trace was sent; null: traces do not go there."

@@ -86,10 +86,11 @@ async def query(
         body, body.overrides(), caller, service.settings.limits, wants_fresh(request)
     )
     await reserve(request, question, service)
+    pipeline, question = service.route(question, trace)
     if not body.stream:
-        answer = await until_hangup(request, service.query.answer(question, trace))
+        answer = await until_hangup(request, pipeline.answer(question, trace))
         return json_response(responses.answer_json(answer))
-    events = service.query.stream(question, trace)
+    events = pipeline.stream(question, trace)
     first = await until_hangup(request, anext(events))  # a failure here has a status
     return sse.response(_sse(first, events, request))
 

@@ -223,7 +223,10 @@ async def test_answers_of_before_know_their_documents(
         await db.execute(tables.documents.insert().values(stored))
         for id_, content in (("a", CONTENT), ("b", gone), ("c", None)):
             answer = _row(given(id_, scope, content=content)) | {"scores": {}}
-            for later in ("reader", "degraded", "input_tokens", "output_tokens"):
+            for later in (
+                *("reader", "degraded", "input_tokens", "output_tokens"),
+                *("variant", "rollout", "rollout_version"),
+            ):
                 del answer[later]  # of a later migration
             await db.execute(tables.answers.insert().values(answer))
     await database.open()

@@ -62,6 +62,7 @@ ANSWER: dict[str, Any] = SEARCHED | {
     "confidence": 0.9,
     "cached": None,
     "route": None,
+    "variant": "base",
     "usage": {"input_tokens": 0, "output_tokens": 0, "cost": 0.0},
     "finish_reason": None,
 }

@@ -18,6 +18,7 @@ from rag.errors import ConfigError
 from rag.settings.answer_cache import RedisAnswerCacheSettings
 from rag.settings.generation import ExtractiveSettings, OpenAISettings
 from rag.settings.ingest import RecursiveSettings, SectionSettings
+from rag.settings.model_cache import ModelCacheSettings
 from rag.settings.operations import TraceSettings
 from rag.settings.retrieval import (
     BertSettings,
@@ -177,12 +178,14 @@ def plain_names() -> list[str]:
         "gateway.limits.tenants",
         "gateway.limits.tiers",
         "metrics.tenants",
+        "model_cache.url",
         "privacy.mask",
         "privacy.tenants",
         "routes",
         "server.allowed_",
         "server.trusted",
         "server.tls",
+        "variants",
         "webhooks",
     )
     return [name for name in names() if not name.startswith((*kinds, *lists))]
@@ -469,6 +472,7 @@ def test_every_secret_is_known_as_one() -> None:
         "traces": TraceSettings,
         "gateway.limits": RateSettings,
         "answer_cache": RedisAnswerCacheSettings,
+        "model_cache": ModelCacheSettings,
         "online.judge": OpenAISettings,
     }
     secrets = {

@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, BinaryExpr, Expr, MatchOp, VectorSelector
 
-from rag.telemetry import instruments, metrics
+from rag.telemetry import cache_metrics, instruments, metrics
 from rag.types import REASONS, Delta, Usage
 from tests.places import ROOT
 from tests.prometheus import RULES, needs_promtool, promtool
@@ -54,7 +54,7 @@ def exported() -> Labels:
     instruments.markers.labels("supported")
     metrics.batch("embedder", 1)
     metrics.waiting("embedder", interactive=0, bulk=0)
-    metrics.cache("vectors", hits=1, misses=1)
+    cache_metrics.cache("vectors", hits=1, misses=1)
     metrics.document("stored", "acme")
     metrics.audit_rows("lost", 1)
     metrics.cost("answer", 0.1, "acme")

@@ -1,0 +1,1 @@
+"""Variants of the pipeline, and the rollouts that decide who gets them."""
