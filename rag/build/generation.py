@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
+from rag.build.adapters import adapter_folders, adapter_names
 from rag.errors import ConfigError
 from rag.process.extras import needing
 from rag.settings.generation import (
@@ -223,32 +223,8 @@ def build_chat(settings: ChatSettings, finder: Finder, model: ChatModel) -> Gene
         model=model,
         template=template,
         sampling=sampling,
-        adapters=_adapter_names(settings),
+        adapters=adapter_names(settings),
     )
-
-
-def _adapter_names(settings: ChatSettings) -> dict[str, str]:
-    """Returns the names of the model's adapters, by tenant."""
-    if isinstance(settings, OpenAISettings):
-        return settings.adapters
-    return {tenant: Path(folder).name for tenant, folder in settings.adapters.items()}
-
-
-def _adapter_folders(settings: VllmSettings) -> dict[str, Path]:
-    """Returns the folders of the adapters, by name.
-
-    Raises:
-        ConfigError: Two of them have one name.
-    """
-    folders: dict[str, Path] = {}
-    named = map(Path, settings.adapters.values())
-    for folder in (*named, *([settings.lora] if settings.lora else [])):
-        if folders.setdefault(folder.name, folder) != folder:
-            raise ConfigError(
-                f"generator.adapters has two folders with the name {folder.name!r}: {folder} and"
-                f" {folders[folder.name]}. Rename one, or add both to the registry of models."
-            )
-    return folders
 
 
 def same_model(one: GeneratorSettings, other: GeneratorSettings) -> TypeGuard[ChatSettings]:
@@ -387,7 +363,7 @@ async def open_chat_model(settings: VllmModelSettings) -> AsyncIterator[ChatMode
     async with model_class.opened(
         settings.model,
         lora=settings.lora,
-        adapters=_adapter_folders(settings) if isinstance(settings, VllmSettings) else {},
+        adapters=adapter_folders(settings) if isinstance(settings, VllmSettings) else {},
         engine=settings.engine,
     ) as model:
         yield model

@@ -15,10 +15,10 @@ from rag.cli.models.warm import generator_settings
 from rag.cli.own_folder import own_folder
 from rag.cli.progress import activity
 from rag.cli.scope import caller
-from rag.model_registry.changes import now
 from rag.model_registry.records import Comparison
 from rag.model_registry.references import Reference, parse
 from rag.model_registry.registry import Registry, find
+from rag.model_registry.upkeep import now
 from rag.process.private_folder import EVAL
 from rag.settings.tree import Settings
 from rag.types import Scope

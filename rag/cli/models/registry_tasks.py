@@ -10,7 +10,7 @@ from rag.build.model_folders import registry_of
 from rag.cli import output
 from rag.cli.progress import activity
 from rag.errors import InputError
-from rag.model_registry import changes
+from rag.model_registry import upkeep
 from rag.model_registry.files import check_folder
 from rag.model_registry.records import Contents, Model, ModelVersion
 from rag.model_registry.references import Reference, parse
@@ -28,7 +28,7 @@ def add(args: argparse.Namespace, settings: Settings) -> int:
     if args.kind == "generator":
         check_checkpoint(args.folder)
     with activity("Reading", quiet=args.json):
-        added = changes.add(registry, reference, args.folder, args.kind, quantized=args.quantized)
+        added = upkeep.add(registry, reference, args.folder, args.kind, quantized=args.quantized)
     body = _version_json(registry.read(), reference, added)
     output.show(body, lambda _: _added(reference, added), as_json=args.json)
     return 0
@@ -73,7 +73,7 @@ def _version_json(contents: Contents, reference: Reference, found: ModelVersion)
         "size": found.size,
         "digest": found.digest,
         "comparison": comparison
-        and {**comparison.model_dump(), "void": changes.is_void(contents, found)},
+        and {**comparison.model_dump(), "void": upkeep.is_void(contents, found)},
     }
 
 
@@ -95,7 +95,7 @@ def _marks(contents: Contents, model: Model, version: str, found: ModelVersion) 
     if found.quantized:
         yield "quantized"
     if found.comparison:
-        void = " (void: other files)" if changes.is_void(contents, found) else ""
+        void = " (void: other files)" if upkeep.is_void(contents, found) else ""
         passed = "not worse" if found.comparison.passed else "worse"
         yield f"{passed} than {found.comparison.reference}{void}"
 
@@ -108,7 +108,7 @@ def verify(args: argparse.Namespace, settings: Settings) -> int:
     results = []
     with activity("Reading", quiet=args.json):
         for reference in chosen:
-            found = changes.verify(registry, reference)
+            found = upkeep.verify(registry, reference)
             results.append({"model": str(reference), "intact": not any(found), **found._asdict()})
     output.show({"models": results}, _verified, as_json=args.json)
     return int(not all(result["intact"] for result in results))
@@ -146,9 +146,9 @@ def promote(args: argparse.Namespace, settings: Settings) -> int:
     registry = registry_of(settings)
     with activity("Checking", quiet=args.json):
         done = (
-            changes.go_back(registry, reference.name)
+            upkeep.go_back(registry, reference.name)
             if args.back
-            else changes.promote(registry, reference.name, args.version)
+            else upkeep.promote(registry, reference.name, args.version)
         )
     body = {"name": reference.name, **done._asdict()}
     output.show(body, _promoted, as_json=args.json)
@@ -166,7 +166,7 @@ def remove(args: argparse.Namespace, settings: Settings) -> int:
     reference = parse(args.name)
     if reference.version is None:
         raise InputError(f"Name the version to remove: {reference.name}@VERSION.")
-    changes.remove(registry_of(settings), reference)
+    upkeep.remove(registry_of(settings), reference)
     output.show({"removed": str(reference)}, _removed, as_json=args.json)
     return 0
 

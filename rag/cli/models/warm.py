@@ -16,10 +16,10 @@ from rag.build.retrieval import open_model_reranker
 from rag.cli import output
 from rag.cli.progress import activity
 from rag.errors import ConfigError
-from rag.model_registry.changes import now
 from rag.model_registry.records import ModelKind
 from rag.model_registry.references import Reference, is_reference, parse
 from rag.model_registry.registry import find
+from rag.model_registry.upkeep import now
 from rag.settings.base import Part
 from rag.settings.generation import VllmSettings
 from rag.settings.retrieval import (

@@ -9,9 +9,9 @@ import pytest
 
 from rag.build.model_folders import registry_of, with_model_folders
 from rag.errors import ConfigError
-from rag.model_registry.changes import add, promote
 from rag.model_registry.records import ModelKind
 from rag.model_registry.references import parse
+from rag.model_registry.upkeep import add, promote
 from rag.settings.generation import OpenAISettings, VllmSettings
 from rag.settings.tree import Settings
 from tests.model_folders import make_folder

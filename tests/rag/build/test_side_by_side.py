@@ -10,8 +10,8 @@ import pytest
 
 from rag.build.model_folders import registry_of
 from rag.build.running import start
-from rag.model_registry.changes import add, promote, verify
 from rag.model_registry.references import parse
+from rag.model_registry.upkeep import add, promote, verify
 from rag.settings.tree import Settings
 from rag.telemetry.trace import Trace
 from rag.types import Query, Scope

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from rag.errors import ConfigError, InputError, StorageError
-from rag.model_registry.changes import add, go_back, promote, remove, verify
 from rag.model_registry.records import Comparison, Contents, ModelVersion
 from rag.model_registry.references import Reference, parse
 from rag.model_registry.registry import Registry, find
+from rag.model_registry.upkeep import add, go_back, promote, remove, verify
 from tests.disks import fill, small_disk
 from tests.model_folders import make_folder
 
