@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import fields, replace
 
 from generation.grounding.answerability import Judge
@@ -21,7 +21,13 @@ class ChatGenerator:
     """`Generator` over a `ChatModel`."""
 
     def __init__(
-        self, *, judge: Judge, model: ChatModel, template: PromptTemplate, sampling: Sampling
+        self,
+        *,
+        judge: Judge,
+        model: ChatModel,
+        template: PromptTemplate,
+        sampling: Sampling,
+        adapters: Mapping[str, str] | None = None,
     ) -> None:
         """Make a generator.
 
@@ -30,11 +36,13 @@ class ChatGenerator:
             model: writes the answer.
             template: makes the model's instructions.
             sampling: sampling parameters; its `max_tokens` are kept free in the model's context.
+            adapters: names of the model's LoRA adapters by the tenant whose answers they write.
         """
         self._judge = judge
         self._model = model
         self._template = template
         self._sampling = sampling
+        self._adapters = adapters or {}
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """1. judge the evidence  2. fit the passages  3. let the model write  4. the confidence.
@@ -56,9 +64,11 @@ class ChatGenerator:
                 missing=verdict.missing,
             )
             return
-        sampling = _overridden(self._sampling, prompt.sampling)
+        adapter = self._adapters.get(prompt.scope.tenant)
+        sampling = replace(_overridden(self._sampling, prompt.sampling), adapter=adapter)
         messages, fit = await fitting(self._template, prompt, self._model, sampling)  # 2.
-        name, last, written = self._model.name, Piece(), ""
+        name = f"{self._model.name}+{adapter}" if adapter else self._model.name
+        last, written = Piece(), ""
         async with contextlib.aclosing(self._model.stream(messages, sampling=sampling)) as pieces:
             async for last in pieces:  # 3.
                 if sampling.schema is None:

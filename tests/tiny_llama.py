@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,28 @@ def make_tiny_llama(
     )
     model: Any = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
     model.to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def make_adapter(folder: Path, *, seed: int = 1) -> Path:
+    """Writes a LoRA of random weights for the default sizes' attention; returns its folder."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    targets = ["q_proj", "v_proj"]
+    config = {"peft_type": "LORA", "r": 8, "lora_alpha": 64, "target_modules": targets}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    torch.manual_seed(seed)
+    weights = {
+        f"base_model.model.model.layers.{layer}.self_attn.{name}.lora_{part}.weight": torch.randn(
+            (8, 64) if part == "A" else (64, 8)
+        )
+        for layer in range(2)
+        for name in targets
+        for part in "AB"
+    }
+    save_file(weights, folder / "adapter_model.safetensors")
     return folder
 
 

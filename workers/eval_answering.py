@@ -25,11 +25,11 @@ from eval.offline.plan_json import Json, plan_of
 from eval.offline.run import put
 from eval.offline.scoring import Scorer, scoring
 from eval.offline.stage_cache import SharedStages, code_version
-from eval.runs.atomic_write import write_atomically
 from eval.runs.run_folder import Outcome
 from rag.build.service import Service, open_service
 from rag.build.stage_wrappers import UNWRAPPED
 from rag.errors import ConfigError, RagError
+from rag.process.atomic_write import write_atomically
 from rag.settings.tree import Settings
 from retrieval.indexes.sparse_files import copy_tree
 from workers.eval_dispatch import DATA, PLAN, done_file

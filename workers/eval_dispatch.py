@@ -28,9 +28,9 @@ from eval.offline.plan import Plan
 from eval.offline.plan_json import to_json
 from eval.offline.run import Put
 from eval.offline.stage_cache import key_of
-from eval.runs.atomic_write import write_atomically
 from eval.runs.run_folder import Outcome, outcome_of
 from rag.errors import ConfigError, StorageError, UpstreamError
+from rag.process.atomic_write import write_atomically
 from rag.process.folder_lock import own
 from rag.settings.storage import CeleryQueueSettings
 from workers.celery_app import ASK, ASK_QUEUE, celery_app, connected, send, waiting_in

@@ -22,6 +22,7 @@ from eval.offline.stage_cache import (
     key_of,
 )
 from eval.runs.run_folder import RunInfo, without_passwords
+from rag.build.model_folders import with_model_folders
 from rag.build.stage_wrappers import StageWrappers
 from rag.errors import InputError
 from rag.settings.operations import NoTraceSettings
@@ -173,9 +174,12 @@ def cached_stages(cache_: StageCache, collection: str, settings: Settings) -> St
 def settings_for(settings: Settings, cache_: Path, collection: str | None = None) -> Settings:
     """Returns the settings of a run. It stores no answers, and deletes none given to users.
 
+    Names of models in the registry are replaced by their folders, which say the version.
+
     Without a collection, it is over a set's own documents, and all of it is in the cache's folder:
     nothing of a set goes to servers that hold other documents.
     """
+    settings = with_model_folders(settings)  # before `data_dir` is another
     online = settings.online.model_copy(update={"keep_days": 0})
     settings = settings.model_copy(update={"online": online})
     if collection:

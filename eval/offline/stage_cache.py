@@ -21,11 +21,11 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 
 import rag
-from eval.runs.atomic_write import write_atomically
 from generation.grounding.answerability import Finder
 from generation.grounding.choice import Features, Sentence
 from generation.grounding.evidence import Evidence
 from generation.grounding.presence import Missing
+from rag.process.atomic_write import write_atomically
 from rag.process.private_folder import make_private
 from rag.protocols import Embedder, Index, Reranker, Retriever
 from rag.telemetry.trace import Trace

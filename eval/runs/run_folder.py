@@ -20,9 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from eval.runs.atomic_write import write_atomically
 from rag.errors import InputError
 from rag.privacy.redaction import HIDDEN, scrubbed
+from rag.process.atomic_write import write_atomically
 from rag.types import DEFAULT_TENANT
 
 INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"

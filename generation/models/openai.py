@@ -148,7 +148,7 @@ class OpenAIModel:
 
     def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
         request: dict[str, Any] = {
-            "model": self._model,
+            "model": sampling.adapter or self._model,
             "messages": [{"role": m.role, "content": m.content} for m in messages],
             "max_tokens": sampling.max_tokens,  # some servers do not know the newer name
             "temperature": sampling.temperature,
@@ -231,8 +231,9 @@ class OpenAIModel:
                 return text, "model_refused"
             case openai.NotFoundError():
                 text = (
-                    "is not there (404): see the settings generator.model and generator.base_url,"
-                    f" which ends in /v1. It says: {self._words(error)}"
+                    "is not there (404), or its adapter: see the settings generator.model,"
+                    " generator.adapters and generator.base_url, which ends in /v1."
+                    f" It says: {self._words(error)}"
                 )
                 return text, "model_unknown"
             case _:

@@ -65,4 +65,4 @@ class PricedModel(WrappedModel):
                     yield piece if piece.usage is None else replace(piece, usage=usage)
         finally:  # also if it fails, or nobody waits for the rest
             if meter is not None and usage is not None:
-                meter.spend(self.name, usage)
+                meter.spend(sampling.adapter or self.name, usage)

@@ -108,6 +108,15 @@ async def render(engine: AsyncLLM, messages: Sequence[Message]) -> dict[str, Any
     return rendered
 
 
+async def render_text(engine: AsyncLLM, text: str, *, most: int) -> dict[str, Any]:
+    """Returns the token ids of a text without a chat around it, `most` of them at most."""
+    tokens = engine.get_tokenizer().encode(text)[:most]
+    (prompt,) = await engine.renderer.render_cmpl_async([{"prompt_token_ids": tokens}])
+    rendered: dict[str, Any] = prompt
+    rendered.pop("arrival_time", None)
+    return rendered
+
+
 def reason(error: BaseException) -> str:
     """Returns what an exception of vLLM says, without the full stop at its end."""
     if isinstance(error, ValidationError):

@@ -6,7 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
 from generation.models import vllm_engine
@@ -39,7 +46,7 @@ class EngineSupervisor:
         model: str,
         *,
         name: str,
-        lora: LoRARequest | None,
+        adapters: Sequence[LoRARequest],
         arguments: Mapping[str, Any],
         started: Callable[[], None],
     ) -> None:
@@ -48,13 +55,13 @@ class EngineSupervisor:
         Args:
             model: a folder, or a name on the hub.
             name: the model's name in messages.
-            lora: an adapter for the model.
+            adapters: of the model; each writes a token before the engine counts as started.
             arguments: of vLLM's AsyncEngineArgs.
             started: is called whenever an engine has started.
         """
         self._model = model
         self._name = name
-        self._lora = lora
+        self._adapters = adapters
         self._arguments = arguments
         self._started = started
         self.engine: AsyncLLM | None = None
@@ -135,7 +142,7 @@ class EngineSupervisor:
         )
 
     async def _start(self) -> AsyncLLM:
-        """Starts an engine and generates once, so that its first request does not wait.
+        """Starts an engine and generates once, with each adapter: no first request waits.
 
         Raises:
             ConfigError: The model or an argument is not valid.
@@ -146,22 +153,34 @@ class EngineSupervisor:
         self.context = engine.model_config.max_model_len
         self._started()
         try:
+            for adapter in self._adapters or (None,):
+                await self._warm(engine, adapter)
+        except BaseException:
+            await vllm_engine.stop(engine)
+            raise
+        return engine
+
+    async def _warm(self, engine: AsyncLLM, adapter: LoRARequest | None) -> None:
+        """Generates once, after which all of model and adapter is loaded.
+
+        Raises:
+            ConfigError: The adapter does not fit the model.
+        """
+        try:
             with self.translated(engine):
                 prompt = await render(engine, [Message(role="user", content="warm up")])
                 async for _ in engine.generate(
-                    prompt, SamplingParams(max_tokens=1), "warm up", lora_request=self._lora
+                    prompt, SamplingParams(max_tokens=1), "warm up", lora_request=adapter
                 ):
                     """All of it is loaded now."""
-        except BaseException as error:
-            await vllm_engine.stop(engine)
-            if self._lora and isinstance(error, RagError):
-                raise ConfigError(
-                    f"{self._name} does not write with generator.lora = '{self._lora.lora_path}':"
-                    " it is of another model, of a rank over generator.engine's max_lora_rank, or"
-                    " damaged. The log says which."
-                ) from error
-            raise
-        return engine
+        except RagError as error:
+            if adapter is None:
+                raise
+            raise ConfigError(
+                f"{self._name} does not write with the adapter '{adapter.lora_path}' of"
+                " generator.lora or generator.adapters: it is of another model, of a rank over"
+                " generator.engine's max_lora_rank, or damaged. The log says which."
+            ) from error
 
     async def _supervise(self) -> None:
         """Starts the engine again whenever it dies or hangs."""

@@ -15,6 +15,11 @@ class WrappedModel:
         self._model = model
 
     @property
+    def wrapped(self) -> ChatModel:
+        """The other model."""
+        return self._model
+
+    @property
     def name(self) -> str:
         """The model's name."""
         return self._model.name
@@ -27,3 +32,10 @@ class WrappedModel:
     async def count_tokens(self, messages: Sequence[Message]) -> int:
         """Counts as the model does."""
         return await self._model.count_tokens(messages)
+
+
+def innermost(model: ChatModel) -> ChatModel:
+    """Returns the model whose stream the others change."""
+    while isinstance(model, WrappedModel):
+        model = model.wrapped
+    return model

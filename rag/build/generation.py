@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeGuard
 
+from rag.build.adapters import adapter_folders, adapter_names
 from rag.errors import ConfigError
 from rag.process.extras import needing
 from rag.settings.generation import (
@@ -217,7 +218,13 @@ def build_chat(settings: ChatSettings, finder: Finder, model: ChatModel) -> Gene
     template = PromptTemplate(settings.templates or TEMPLATES)
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature)
     judge = _judge(settings, finder)
-    return ChatGenerator(judge=judge, model=model, template=template, sampling=sampling)
+    return ChatGenerator(
+        judge=judge,
+        model=model,
+        template=template,
+        sampling=sampling,
+        adapters=adapter_names(settings),
+    )
 
 
 def same_model(one: GeneratorSettings, other: GeneratorSettings) -> TypeGuard[ChatSettings]:
@@ -354,7 +361,10 @@ async def open_chat_model(settings: VllmModelSettings) -> AsyncIterator[ChatMode
     """
     model_class = await asyncio.to_thread(_import_vllm)  # takes seconds
     async with model_class.opened(
-        settings.model, lora=settings.lora, engine=settings.engine
+        settings.model,
+        lora=settings.lora,
+        adapters=adapter_folders(settings) if isinstance(settings, VllmSettings) else {},
+        engine=settings.engine,
     ) as model:
         yield model
 

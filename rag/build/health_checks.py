@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from rag.build.service import Service
 from rag.errors import UpstreamError
+from rag.settings.answer_cache import RedisAnswerCacheSettings
 from rag.settings.generation import GeneratorSettings, OpenAISettings
 from rag.settings.storage import CeleryQueueSettings
 from rag.telemetry import metrics
@@ -37,6 +38,10 @@ def _dependencies(service: Service, stack: contextlib.AsyncExitStack) -> Iterato
         yield from _queue(settings.queue)
     if url := settings.gateway.enabled and settings.gateway.limits.redis_url:
         yield Dependency(name="limits", ask=_redis(url.get_secret_value(), stack))
+    if isinstance(cache := settings.answer_cache, RedisAnswerCacheSettings):
+        yield Dependency(name="answer cache", ask=_redis(cache.url.get_secret_value(), stack))
+    if url := settings.model_cache.url:
+        yield Dependency(name="model cache", ask=_redis(url.get_secret_value(), stack))
     if settings.traces.langfuse_url or settings.traces.otlp_url:
         yield Dependency(name="traces", ask=_no_more_lost())
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rag.build.accounts import open_ledger
 from rag.build.embedding import build_embedder, build_passage_embedder
 from rag.build.model_cache import open_model_cache
+from rag.build.model_folders import with_model_folders
 from rag.build.storage import Storage, attributes_of, build_database, build_index, open_storage
 from rag.build.telemetry import build_privacy, open_observer, open_traces
 from rag.catalog.catalog import Catalog
@@ -87,6 +88,7 @@ async def open_ingesting(
     from ingest.sources.originals import Originals
     from retrieval.bm25 import Bm25Encoder
 
+    settings = with_model_folders(settings)
     data = settings.data_dir.resolve()
     metrics.label_tenants(settings.metrics.tenants)
     async with open_storage(settings) as storage, contextlib.AsyncExitStack() as stack:

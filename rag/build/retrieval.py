@@ -17,6 +17,7 @@ from rag.settings.retrieval import (
     CrossEncoderSettings,
     HttpRerankerSettings,
     LateInteractionSettings,
+    ModelRerankerSettings,
     NoRerankerSettings,
     OnnxColbertSettings,
     OnnxRerankerSettings,
@@ -76,6 +77,7 @@ async def open_searching(
     from rag.pipeline.search import SearchPipeline
 
     async with open_ingesting(settings, embedder) as opened, contextlib.AsyncExitStack() as stack:
+        settings = opened.settings  # with the folders of models
         index, encoder, limits = opened.index, opened.encoder, settings.limits
         tokens = wrappers.tokens(build_token_embedder(settings.reranker, opened.embedder), index)
         reranker = await open_reranker(
@@ -126,6 +128,15 @@ async def open_reranker(
             return None
         case LateInteractionSettings(stored=stored):
             return build_late_interaction(tokens, encoder, index, stored=stored)
+        case _:
+            return await open_model_reranker(settings, stack)
+
+
+async def open_model_reranker(
+    settings: ModelRerankerSettings, stack: contextlib.AsyncExitStack
+) -> Reranker:
+    """Opens a reranker that has a model of its own, closed with the stack."""
+    match settings:
         case CrossEncoderSettings(model=model, library=library, device=device):
             from retrieval.rerankers.cross_encoder import CrossEncoderReranker
 

@@ -63,6 +63,7 @@ async def open_service(
     """Opens everything that ingests and answers. Takes and raises what `open_ingesting` does."""
     opening = open_searching(settings, wrappers, embedder)
     async with opening as opened, contextlib.AsyncExitStack() as stack:
+        settings = opened.settings  # with the folders of models
         recorder = await open_answer_recorder(settings.online, opened.observer, stack)
         observer = replace(opened.observer, recorder=recorder)
         answering = await open_answering(settings, opened, stack, wrappers)

@@ -21,6 +21,7 @@ from rag.build.answer_parts import (
 from rag.build.embedding import build_embedder, build_question_embedder, build_token_embedder
 from rag.build.generation import build_chat, same_model
 from rag.build.model_cache import open_model_cache
+from rag.build.model_folders import with_model_folders
 from rag.build.retrieval import STAGE_SHARE, Searching, build_retriever, open_reranker
 from rag.build.service import Service
 from rag.build.storage import build_index
@@ -94,7 +95,7 @@ async def _open(
     name: str, variant: VariantSettings, service: Service, stack: contextlib.AsyncExitStack
 ) -> Variant:
     changes = {part: value for part in PARTS if (value := getattr(variant, part)) is not None}
-    settings = service.settings.model_copy(update=changes)
+    settings = with_model_folders(service.settings.model_copy(update=changes))
     searching = await _open_searching(settings, service, stack)
     answering = await _open_answering(settings, service, searching, stack)
     ended: Ended = service.ended

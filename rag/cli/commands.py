@@ -118,7 +118,9 @@ def _ingesting(settings: Settings) -> AbstractAsyncContextManager[Storage]:
 async def _with_model(settings: Settings, *, answers: bool) -> AsyncIterator[Storage]:
     """Opens what searches, or with `answers` the whole service."""
     from rag.build.embedding import loading_embedder
+    from rag.build.model_folders import with_model_folders
 
+    settings = with_model_folders(settings)
     async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
         with importing():
             from rag.build.retrieval import open_searching

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from ingest.sources.fetch import submission_of_url
 from ingest.sources.files import file_uri, submission_of
 from rag.build.embedding import loading_embedder
+from rag.build.model_folders import with_model_folders
 from rag.build.queue_backends import queue_backend
 from rag.cli.acl_words import acl_body, acl_of
 from rag.cli.connection import connect
@@ -82,6 +83,7 @@ async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[
         async with connect(args.url) as client:
             yield _Server(client, args.collection, max_bytes=max_bytes, quiet=args.json, acl=acl)
     else:
+        settings = with_model_folders(settings)
         async with loading_embedder(settings.embedder) as embedder:
             with importing():
                 from rag.build.ingest import open_ingesting

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import rag
 from rag.cli.cache_arguments import add_cache
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
-from rag.cli.model_arguments import add_models
+from rag.cli.models.model_arguments import add_models
 from rag.cli.printable import printable
 from rag.cli.rollout_arguments import add_rollout
 from rag.cli.tenant_arguments import add_audit, add_tenants
@@ -68,9 +68,9 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
 
         return config(settings, as_json=args.json)
     if args.command == "models":
-        from rag.cli.models import models
+        from rag.cli.models.dispatch import run as run_on_models
 
-        return models(args, settings)
+        return run_on_models(args, settings)
     from rag.process.private_folder import is_shared, limit_umask
 
     limit_umask(shared=is_shared(settings))
@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_tenants(commands, common)
     add_audit(commands, common)
-    add_models(commands, common)
+    add_models(commands, common, host)
     add_cache(commands, within)
     _add_processes(commands, common)
     add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)

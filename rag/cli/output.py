@@ -189,8 +189,8 @@ def toml(body: Json) -> Lines:
             tables.append((key, value))
         elif isinstance(value, list) and value:
             lists += [(key, each) for each in value]
-        elif value is not None:
-            yield f"{key} = {_toml_value(value)}"
+        else:
+            yield _toml_line(key, value)
     for name, table in tables:
         yield from _toml_table(name, table)
     for name, table in lists:

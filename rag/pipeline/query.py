@@ -74,18 +74,25 @@ class QueryPipeline(SearchPipeline):
         repeater: Repeater | None = None,
         variant: str = BASE,
     ) -> None:
-        """Makes a pipeline; for the other arguments see `SearchPipeline`.
+        """Makes a pipeline.
 
         Args:
+            catalog: See `SearchPipeline`.
             tasks: Does the tasks of chat UIs.
             rewriter: Makes a follow-up question stand alone; None: it is searched for unchanged.
             expander: Writes further search texts; None: the question alone.
+            retriever: See `SearchPipeline`.
             reader: Widens the hits for the generator; None: it gets them unchanged.
             generator: Writes the answer.
             extractive: Writes the quotes that replace what the passages do not support.
             drafts: Make the drafts that check what is written.
             claims: The policy for unsupported claims, unless the question has another.
+            admission: See `SearchPipeline`.
+            seconds: See `SearchPipeline`.
+            rrf_k: See `SearchPipeline`.
+            ended: See `SearchPipeline`.
             repeater: Gives earlier answers again; None: each answer is made for its question.
+            variant: See `SearchPipeline`.
         """
         super().__init__(
             catalog=catalog,
@@ -139,10 +146,8 @@ class QueryPipeline(SearchPipeline):
     def _working(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         if query.task is not None:
             return self._do(query.task, query, run)
-        if (
-            self._repeater is None or run.trace.experiment is not None
-        ):  # evaluations measure the rest
-            return self._stream(query, run)
+        if self._repeater is None or run.trace.experiment is not None:
+            return self._stream(query, run)  # evaluations measure what a cache would hide
         answering = partial(self._stream, admitted=True)
         return self._repeater.stream(query, run, answering)
 
@@ -150,9 +155,8 @@ class QueryPipeline(SearchPipeline):
         """Does a task of a chat UI, without a search."""
         with run.stopwatch.time("total"):
             query = await self._admitted(query, run)
-            with run.in_time("a task of the chat"):
-                async with asyncio.timeout_at(run.deadline):
-                    done = await self._tasks.write(task, run.trace)
+            async with run.in_time("a task of the chat"):
+                done = await self._tasks.write(task, run.trace)
         run.add(done.usage, done.degraded)
         answer = task_answer(done.text, query, run)
         yield ()
@@ -233,30 +237,24 @@ class QueryPipeline(SearchPipeline):
     async def _rewrite(self, query: Query, run: Run) -> Query:
         if self._rewriter is None or not query.history:
             return query
-        with run.in_time("rewriting the question"):
-            async with asyncio.timeout_at(run.deadline):
-                rewritten = await self._rewriter.rewrite(query.text, query.history, run.trace)
+        async with run.in_time("rewriting the question"):
+            rewritten = await self._rewriter.rewrite(query.text, query.history, run.trace)
         run.add(rewritten.usage, rewritten.degraded)
         return replace(query, text=rewritten.question)
 
     async def _expand(self, query: Query, run: Run) -> list[Query]:
         if self._expander is None or not query.text:
             return []
-        with run.in_time("writing what else to search for"):
-            async with asyncio.timeout_at(run.deadline):
-                expansion = await self._expander.expand(query.text, run.trace)
+        async with run.in_time("writing what else to search for"):
+            expansion = await self._expander.expand(query.text, run.trace)
         run.add(expansion.usage, expansion.degraded)
         return [replace(query, text=text) for text in expansion.texts]
 
     async def _widen(self, scope: Scope, hits: Sequence[Hit], run: Run) -> Sequence[Hit]:
         if self._reader is None:
             return hits
-        with (
-            run.in_time("reading around the hits"),
-            run.trace.span("widen"),
-            run.stopwatch.time("total"),
-        ):
-            async with asyncio.timeout_at(run.deadline):
+        with run.trace.span("widen"), run.stopwatch.time("total"):
+            async with run.in_time("reading around the hits"):
                 return await self._reader.read(scope, hits)
 
     async def _generate(self, prompt: Prompt, run: Run) -> AsyncGenerator[Delta, None]:
@@ -268,12 +266,11 @@ class QueryPipeline(SearchPipeline):
             async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
                 while True:
                     with (
-                        run.in_time("generation"),
                         trace.inside(span),
                         run.stopwatch.time("generate"),
                         run.stopwatch.time("total"),
                     ):
-                        async with asyncio.timeout_at(run.deadline):
+                        async with run.in_time("generation"):
                             delta = await anext(deltas, None)
                     if delta is None:
                         return
@@ -291,12 +288,8 @@ class QueryPipeline(SearchPipeline):
             run.add(usage)
 
     async def _check(self, writing: Awaitable[list[Written]], run: Run) -> list[Written]:
-        with (
-            run.in_time("checking the answer"),
-            run.stopwatch.time("cite"),
-            run.stopwatch.time("total"),
-        ):
-            async with asyncio.timeout_at(run.deadline):
+        with run.stopwatch.time("cite"), run.stopwatch.time("total"):
+            async with run.in_time("checking the answer"):
                 return await writing
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
@@ -39,8 +38,8 @@ class Repeater:
             run: Has its deadline.
             answering: Runs the stages of a question whose collection exists.
         """
-        with run.stopwatch.time("total"), run.in_time("looking for an earlier answer"):
-            async with asyncio.timeout_at(run.deadline):
+        with run.stopwatch.time("total"):
+            async with run.in_time("looking for an earlier answer"):
                 content = await self._contents.of(query.scope)
                 query = replace(query, scope=content.scope)
                 found = await self._cache.look_up(query, content, run.trace)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import TracebackType
 
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError, UpstreamError
@@ -64,8 +65,8 @@ class Run:
         self.deadline = asyncio.get_running_loop().time() + self.seconds
 
     def in_time(self, stage: str) -> InTime:
-        """Returns the block within which the passing of the deadline names the stage."""
-        return InTime(stage, self.seconds)
+        """Returns the block of a stage, which ends at the deadline."""
+        return InTime(stage, self)
 
 
 Ended = Callable[[Query, Trace, Answer | None], None]
@@ -195,15 +196,13 @@ class SearchPipeline:
 
     async def _admitted(self, query: Query, run: Run) -> Query:
         """Checks that the collection exists; returns the query with all words of its readers."""
-        with run.in_time("looking up the collection"):
-            async with asyncio.timeout_at(run.deadline):
-                scope = await self._catalog.collections.check_exists(query.scope)
+        async with run.in_time("looking up the collection"):
+            scope = await self._catalog.collections.check_exists(query.scope)
         return query if scope == query.scope else replace(query, scope=scope)
 
     async def _retrieve(self, queries: Sequence[Query], run: Run) -> tuple[Hit, ...]:
-        with run.in_time("retrieval"):
-            async with asyncio.timeout_at(run.deadline):
-                found = await asyncio.gather(*(self._search(query, run.trace) for query in queries))
+        async with run.in_time("retrieval"):
+            found = await asyncio.gather(*(self._search(query, run.trace) for query in queries))
         for retrieved in found:
             run.degraded += retrieved.degraded
         lists = [retrieved.hits for retrieved in found]
@@ -226,22 +225,33 @@ def _outcome(answer: Answer | None) -> Outcome:
 
 
 class InTime:
-    """Turns a TimeoutError in a block into an UpstreamError that names the stage.
+    """Ends a block at the deadline, with an UpstreamError that names the stage.
 
     It is entered for each piece of an answer; as a generator it would cost more than the piece.
     """
 
-    __slots__ = ("_seconds", "_stage")
+    __slots__ = ("_seconds", "_stage", "_timeout")
 
-    def __init__(self, stage: str, seconds: float) -> None:
+    def __init__(self, stage: str, run: Run) -> None:
         self._stage = stage
-        self._seconds = seconds
+        self._seconds = run.seconds
+        self._timeout = asyncio.timeout_at(run.deadline)
 
-    def __enter__(self) -> None:
-        pass
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
 
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, TimeoutError):
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        late = isinstance(error, TimeoutError)
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            late = True
+        if late:
             raise UpstreamError(
                 f"The question was not answered within {self._seconds:g} s: {self._stage} took too"
                 " long. Try again, or raise the setting limits.query_seconds.",

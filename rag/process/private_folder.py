@@ -11,11 +11,11 @@ from pathlib import Path
 from rag.settings.tree import Settings
 
 CATALOG, INDEX, SPOOL, EVAL = "catalog.sqlite", "index", "spool", "eval"
-ORIGINALS, RUNS = "originals", "runs"
+ORIGINALS, RUNS, MODELS = "originals", "runs", "models"
 """Names in the data folder."""
 _OTHERS = 0o077
 _STRANGERS = 0o007
-_NAMES = ("lock", "lock.json", INDEX, SPOOL, ORIGINALS, EVAL, RUNS)
+_NAMES = ("lock", "lock.json", INDEX, SPOOL, ORIGINALS, EVAL, RUNS, MODELS)
 
 
 def is_shared(settings: Settings) -> bool:

@@ -61,6 +61,11 @@ class _ChatSettings(_GeneratorSettings):
         None, ge=1, description="Of prompts and answers under way; past it, 503. None: no bound."
     )
     templates: Path | None = Field(None, description="Folder of prompts; none: those that ship.")
+    adapters: dict[str, str] = Field(
+        {},
+        description="LoRA adapters by the tenant whose answers they write; kind 'vllm': folders;"
+        " 'openai': as the server names them.",
+    )
 
 
 class OpenAIModelSettings(_ModelSettings):

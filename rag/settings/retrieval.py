@@ -187,6 +187,9 @@ class HttpRerankerSettings(_RerankerSettings):
     api_key: SecretStr | None = None
 
 
+ModelRerankerSettings = (
+    CrossEncoderSettings | OnnxRerankerSettings | OnnxColbertSettings | HttpRerankerSettings
+)
 RerankerSettings = Annotated[
     Annotated[NoRerankerSettings, Tag("none")]
     | Annotated[LateInteractionSettings, Tag("late_interaction")]

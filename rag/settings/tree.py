@@ -154,6 +154,9 @@ class Settings(BaseSettings):
 
     profile: Profile = Field("balanced", description="Settings for a budget; others win over it.")
     data_dir: Path = Field(Path(".rag"), description="Index, catalog and spool live here.")
+    models_dir: Path | None = Field(
+        None, description="Folder of the registry of models; none: models, in data_dir."
+    )
     embedder: EmbedderSettings = BertSettings()
     reader: ReaderSettings = ReaderSettings()
     fetch: FetchSettings = FetchSettings()

@@ -53,6 +53,8 @@ def describe_delta(span: Span, delta: Delta, pace: Pace) -> None:
         span.attributes |= of_template(call.template)
         span.attributes["max_tokens"] = call.sampling.max_tokens
         span.attributes["temperature"] = call.sampling.temperature
+        if call.sampling.adapter:
+            span.attributes["adapter"] = call.sampling.adapter
 
 
 def describe_checks(trace: Trace, answer: Answer) -> None:

@@ -230,7 +230,8 @@ class Sampling:
     """The parameters with which a language model continues a chat.
 
     `temperature` 0 always takes the most likely token. `schema` is a JSON schema that the answer
-    is made to fit.
+    is made to fit. `adapter` names the LoRA adapter to write with, one of those that the model has;
+    None: the model's own weights, or the adapter that it has for all answers.
     """
 
     max_tokens: int
@@ -239,6 +240,7 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     schema: Mapping[str, object] | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

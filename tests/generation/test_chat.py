@@ -81,12 +81,13 @@ async def judge(embedder: BertEmbedder) -> Judge:
     return Judge(finder=finder, calibration=load_calibration())
 
 
-def generator(judge: Judge, model: Words, *, max_tokens: int = 10) -> ChatGenerator:
+def generator(judge: Judge, model: Words, *, max_tokens: int = 10, **more: Any) -> ChatGenerator:
     return ChatGenerator(
         judge=judge,
         model=model,
         template=PromptTemplate(),
         sampling=Sampling(max_tokens=max_tokens, temperature=0.5),
+        **more,
     )
 
 
@@ -223,3 +224,16 @@ async def test_closing_closes_the_model_s_stream(judge: Judge) -> None:
     assert model.closed == 0
     await stream.aclose()
     assert model.closed == 1
+
+
+async def test_a_tenant_s_adapter_writes_for_it_and_for_nobody_else(judge: Judge) -> None:
+    model = Words("An engine [1].")
+    for adapters, adapter, name in (
+        ({"acme": "acme-style", SCOPE.tenant: "own-style"}, "own-style", "words+own-style"),
+        ({"acme": "acme-style"}, None, "words"),
+    ):
+        *text, last = await collect(generator(judge, model, adapters=adapters).stream(prompt()))
+        assert model.asked[-1][1].adapter == adapter
+        assert {delta.model for delta in (*text, last)} == {name}
+        assert last.call is not None
+        assert last.call.sampling.adapter == adapter

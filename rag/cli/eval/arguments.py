@@ -39,7 +39,8 @@ def span(text: str) -> float:
     return int(number) * seconds[unit]
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Returns a number of questions."""
     if not text.isascii() or not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of questions: 1 or more")
     return int(text)
@@ -76,7 +77,7 @@ def _add_run(tasks: Tasks, host: argparse.ArgumentParser) -> None:
         "--collection", metavar="NAME", help="asked as it is, by sets without documents"
     )
     run.add_argument(
-        "--sample", type=_count, metavar="N", help="so many of the questions, the same each time"
+        "--sample", type=count, metavar="N", help="so many of the questions, the same each time"
     )
     run.add_argument("--search", action="store_true", help="search alone, without answers")
     run.add_argument(
@@ -85,10 +86,8 @@ def _add_run(tasks: Tasks, host: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--measures", nargs="+", default=[], metavar="NAME", help="these alone: nDCG@5, R@20, f1 …"
     )
-    run.add_argument("--top-k", type=_count, default=10, metavar="N", help="hits (default: 10)")
-    run.add_argument(
-        "--at-once", type=_count, default=8, metavar="N", help="questions (default: 8)"
-    )
+    run.add_argument("--top-k", type=count, default=10, metavar="N", help="hits (default: 10)")
+    run.add_argument("--at-once", type=count, default=8, metavar="N", help="questions (default: 8)")
     run.add_argument("--cache", type=Path, metavar="DIR", help="default: eval in data_dir")
 
 
@@ -105,10 +104,10 @@ def _add_tune(tasks: Tasks, common: argparse.ArgumentParser) -> None:
     tune.add_argument("--out", type=Path, required=True, metavar="FILE.toml", help="the best")
     tune.add_argument("--config", type=Path, metavar="FILE.toml", help="instead of RAG_CONFIG")
     tune.add_argument("--measure", default="nDCG@10", metavar="NAME", help="default: nDCG@10")
-    tune.add_argument("--trials", type=_count, default=30, metavar="N", help="default: 30")
-    tune.add_argument("--top-k", type=_count, default=10, metavar="N", help="hits (default: 10)")
+    tune.add_argument("--trials", type=count, default=30, metavar="N", help="default: 30")
+    tune.add_argument("--top-k", type=count, default=10, metavar="N", help="hits (default: 10)")
     tune.add_argument(
-        "--at-once", type=_count, default=8, metavar="N", help="questions (default: 8)"
+        "--at-once", type=count, default=8, metavar="N", help="questions (default: 8)"
     )
     tune.add_argument("--seed", type=int, default=0, metavar="S", help="of the search")
     tune.add_argument("--cache", type=Path, metavar="DIR", help="default: eval in data_dir")
@@ -139,7 +138,7 @@ def _add_sets(tasks: Tasks, within: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--out", type=Path, required=True, metavar="DIR", help="new, or empty")
     build.add_argument(
-        "--questions", type=_count, default=100, metavar="N", help="at most (default: 100)"
+        "--questions", type=count, default=100, metavar="N", help="at most (default: 100)"
     )
     build.add_argument(
         "--seed", type=int, default=0, metavar="S", help="draws other sentences (default: 0)"
@@ -158,7 +157,7 @@ def _add_sets(tasks: Tasks, within: argparse.ArgumentParser) -> None:
     )
     claims.add_argument(
         "--questions",
-        type=_count,
+        type=count,
         default=200,
         metavar="N",
         help="sentences and rows to make claims of, at most (default: 200)",

@@ -368,3 +368,9 @@ async def test_tokens_are_counted_on_the_high_side(text: str) -> None:
         empty = await model.count_tokens([Message(role="user", content="")])
     assert empty > 0
     assert counted - empty >= len(tokenizer.encode(text, add_special_tokens=False).tokens)
+
+
+async def test_an_adapter_is_asked_for_by_its_name(server: ModelServer) -> None:
+    await ask(server, adapter="acme-style")
+    await ask(server)
+    assert [request["model"] for request in server.requests] == ["acme-style", "tiny"]

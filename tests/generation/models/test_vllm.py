@@ -27,7 +27,7 @@ from rag.settings.generation import VllmSettings
 from rag.types import Message, Piece, Sampling
 from tests.chat_models import CHAT, check_chat_model
 from tests.servers import PATIENCE
-from tests.tiny_llama import CONTEXT, make_tiny_llama
+from tests.tiny_llama import CONTEXT, make_adapter, make_tiny_llama
 
 if TYPE_CHECKING:
     from generation.models.vllm import VllmModel
@@ -85,8 +85,16 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-def settings_of(model: str | Path, /, lora: Path | None = None, **engine: Any) -> VllmSettings:
-    return VllmSettings(kind="vllm", model=str(model), lora=lora, engine=ENGINE | engine)
+def settings_of(
+    model: str | Path,
+    /,
+    lora: Path | None = None,
+    adapters: dict[str, str] | None = None,
+    **engine: Any,
+) -> VllmSettings:
+    return VllmSettings(
+        kind="vllm", model=str(model), lora=lora, adapters=adapters or {}, engine=ENGINE | engine
+    )
 
 
 def engines() -> list[BaseProcess]:
@@ -401,28 +409,6 @@ async def test_a_start_that_is_called_off_leaves_nothing_behind(
     gc.collect()  # of the start, vLLM leaves this much behind: a socket context
 
 
-def make_adapter(folder: Path) -> Path:
-    """A LoRA of the tiny Llama's attention, of random weights."""
-    import torch
-    from safetensors.torch import save_file
-
-    folder.mkdir()
-    targets = ["q_proj", "v_proj"]
-    config = {"peft_type": "LORA", "r": 8, "lora_alpha": 64, "target_modules": targets}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    torch.manual_seed(1)
-    weights = {
-        f"base_model.model.model.layers.{layer}.self_attn.{name}.lora_{part}.weight": torch.randn(
-            (8, 64) if part == "A" else (64, 8)
-        )
-        for layer in range(2)
-        for name in targets
-        for part in "AB"
-    }
-    save_file(weights, folder / "adapter_model.safetensors")
-    return folder
-
-
 async def test_an_adapter_that_does_not_fit_is_said_and_its_engine_has_ended(
     model: VllmModel, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -431,7 +417,7 @@ async def test_an_adapter_that_does_not_fit_is_said_and_its_engine_has_ended(
     adapter = make_adapter(tmp_path / "adapter")
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"r": 64}))
-    with pytest.raises(ConfigError, match=r"generator\.lora = .*adapter'.*max_lora_rank"):
+    with pytest.raises(ConfigError, match=r"adapter'.*generator\.lora.*max_lora_rank"):
         async with open_chat_model(settings_of(tiny, lora=adapter)):
             pass
     assert engines() == own
@@ -463,6 +449,53 @@ async def test_it_writes_with_an_adapter_and_who_stops_lets_requests_end(
     assert last.usage.output_tokens == 400
     with pytest.raises(UpstreamError):
         await write(adapted)
+
+
+async def test_each_tenant_has_its_adapter_and_all_write_at_once(
+    model: VllmModel, tiny: Path, tmp_path: Path
+) -> None:
+    bare, _ = await write(model)
+    acme = make_adapter(tmp_path / "acme-style")
+    globex = make_adapter(tmp_path / "globex-style", seed=2)
+    adapters = {"acme": str(acme), "acme-2": str(acme), "globex": str(globex)}
+    async with open_chat_model(settings_of(tiny, adapters=adapters)) as adapted:
+        names = [None, "acme-style", "globex-style"]
+        alone = [(await write(adapted, adapter=name))[0] for name in names]
+        assert len(set(alone)) == 3
+        assert alone[0] == bare
+        together = await asyncio.gather(*(write(adapted, adapter=name) for name in names * 4))
+        assert [text for text, _ in together] == alone * 4
+
+
+async def test_adapters_of_one_name_and_adapters_that_are_none_are_refused(
+    tiny: Path, tmp_path: Path
+) -> None:
+    for tenant in ("acme", "globex"):
+        make_adapter(tmp_path / tenant / "style")
+    twice = {tenant: str(tmp_path / tenant / "style") for tenant in ("acme", "globex")}
+    assert "two folders with the name 'style'" in await refused(tiny, adapters=twice)
+    style = {"acme": str(tmp_path / "acme" / "style")}
+    assert "above the number of adapters, 1" in await refused(tiny, adapters=style, max_loras=1)
+    said = await refused(tiny, adapters={"acme": str(tmp_path)})
+    assert "generator.adapters = " in said
+    assert "holds no adapter_config.json" in said
+
+
+async def test_losses_are_those_of_the_model_itself(model: VllmModel, tiny: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    text = "The question, and the passages that answer it."
+    losses = await model.token_losses(text)
+    assert model._supervisor.engine is not None
+    tokens = model._supervisor.engine.get_tokenizer().encode(text)
+    reference: Any = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    with torch.no_grad():
+        mean = reference(torch.tensor([tokens]), labels=torch.tensor([tokens])).loss.item()
+    assert len(losses) == len(tokens) - 1
+    assert sum(losses) / len(losses) == pytest.approx(mean, abs=1e-3)
+    assert len(await model.token_losses("word " * CONTEXT)) == CONTEXT - 2
+    assert await model.token_losses("T") == []
 
 
 async def up_again(model: VllmModel) -> None:

@@ -85,6 +85,8 @@ async def test_broker_workers_and_limits_are_asked(
         settings: dict[str, Any] = {
             "queue": {"kind": "celery", "broker_url": redis.url},
             "gateway": {"enabled": True, "limits": {"redis_url": redis.url}},
+            "answer_cache": {"kind": "redis", "url": redis.url},
+            "model_cache": {"url": redis.url},
         }
         caller = Principal()
         async with served(tmp_path / "a", embedder, caller=caller, **settings) as (http, _):
@@ -94,7 +96,7 @@ async def test_broker_workers_and_limits_are_asked(
             redis.kill()
             _, found = await states(http)
             down = {name for name, state in found.items() if state == "down"}
-            assert down == {"workers", "broker", "limits"}
+            assert down == {"workers", "broker", "limits", "answer cache", "model cache"}
             body = (await http.get("/v1/health")).text
             assert redis.url not in body
 

@@ -22,7 +22,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.pool import NullPool
 
 import rag.catalog.migrations
-import rag.catalog.tables
 from rag.catalog import database as product
 from rag.catalog.database import Database, PostgresDatabase
 from rag.catalog.schema import metadata

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks._models import quiet
-from rag.cli import models
 from rag.cli.main import main
+from rag.cli.models import convert as conversion
 from retrieval.embedders.messages import Text
 from retrieval.embedders.onnx_checkpoint import OnnxCheckpoint
 from tests.servers import RAG, rag
@@ -72,7 +72,7 @@ def test_what_loses_too_much_is_not_written(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(models, "MOST_LOST", -0.01)
+    monkeypatch.setattr(conversion, "MOST_LOST", -0.01)
     assert convert(model, tmp_path / "out", "--int8", "--set", questions) == 2
     said = capsys.readouterr().err
     assert "was not converted: nDCG@10 on zoo is" in said

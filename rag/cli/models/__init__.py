@@ -1,0 +1,1 @@
+"""`rag models`: the registry of models, and their conversion."""
