@@ -51,10 +51,10 @@ def _engines(service: Service, stack: contextlib.AsyncExitStack) -> Iterator[Dep
     settings = service.settings
     chain = (settings.generator, *settings.fallbacks)
     others = tuple(route.generator for route in settings.routes)
-    seen = set()
+    seen: list[OpenAISettings] = []  # settings with a mapping have no hash
     for generator in (*chain, *others):
         if isinstance(generator, OpenAISettings) and generator not in seen:
-            seen.add(generator)
+            seen.append(generator)
             name = f"model {generator.model}"
             needed = chain == (generator,)
             yield Dependency(name=name, needed=needed, ask=_model_server(generator, stack))
