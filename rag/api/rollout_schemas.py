@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from rag.records import LIMITS, TOLERANCES, Plan, Rollout, RolloutKind, RolloutState
@@ -60,7 +60,10 @@ class PlanIn(FewUnknown):
     model_config = ConfigDict(extra="forbid")
 
     steps: list[_Percent] = Field(
-        list(Plan().steps), min_length=1, max_length=20, description="Of a canary, up to 100."
+        list(Plan().steps),
+        min_length=1,
+        max_length=20,
+        description="Of a canary, in rising order; the last one is 100 in any case.",
     )
     dwell_seconds: Annotated[float, Field(ge=0, le=30 * 86_400), IS_NUMBER] = Field(
         Plan().dwell_seconds, description="Shortest stay at a step."
@@ -71,16 +74,10 @@ class PlanIn(FewUnknown):
     limits: Guards = Guards()
     tolerances: Tolerances = Tolerances()
 
-    @model_validator(mode="after")
-    def _rises(self) -> Self:
-        if self.steps != sorted(set(self.steps)) or self.steps[-1] != 100 or not self.steps[0]:  # noqa: PLR2004
-            raise ValueError("the steps rise from above 0, and the last one is 100")
-        return self
-
     def plan(self) -> Plan:
         """Returns the plan in the catalog's form."""
         return Plan(
-            steps=tuple(self.steps),
+            steps=tuple(sorted({*self.steps, 100.0} - {0.0})),
             dwell_seconds=self.dwell_seconds,
             questions=self.questions,
             limits={n: v for n, v in self.limits.model_dump().items() if v is not None},

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 
 from rag.catalog.catalog import Catalog
-from rag.errors import InputError, NotFoundError
+from rag.errors import NotFoundError
 from rag.records import Rollout
 from rag.rollouts.lifecycle import Action, changed, started
 from rag.text.validation_errors import shortened
@@ -19,7 +19,7 @@ async def start(
     """Starts a rollout, in the place of its version `version`; 0: there is none of its name yet.
 
     Raises:
-        InputError: It names a variant, a tenant or a key that is not known.
+        NotFoundError: It names a variant, a tenant or a key that is not known.
         ConflictError: Somebody else changed it, or its variant was rolled back within a day.
     """
     _check_variant(rollout.variant, variants)
@@ -48,7 +48,7 @@ async def act(
 def _check_variant(name: str, variants: Collection[str]) -> None:
     if name not in variants:
         known = ", ".join(sorted(variants)) or "none"
-        raise InputError(
+        raise NotFoundError(
             f"There is no variant {shortened(name)!r}; the settings name {known}.",
             code="unknown_variant",
         )
@@ -58,7 +58,7 @@ async def _check_senders(catalog: Catalog, rollout: Rollout) -> None:
     if rollout.tenants is not None:
         known = {each.name for each in await catalog.tenants.all()} | {DEFAULT_TENANT}
         if unknown := sorted(rollout.tenants - known):
-            raise InputError(
+            raise NotFoundError(
                 f"There is no tenant {shortened(unknown[0])!r}: nothing of it is stored."
                 " `rag tenants list` lists them.",
                 code="unknown_tenant",

@@ -26,7 +26,7 @@ from retrieval.indexes.edge import EdgeIndex
 from tests.rag.catalog.test_migrations import row_of
 
 pytestmark = pytest.mark.anyio
-OF_NO_TENANT = {"usage_writers"}
+OF_NO_TENANT = {"usage_writers", "rollouts", "rollout_observations", "rollout_writers"}
 """Tables whose rows belong to no tenant. A new table is not here unless that is so."""
 ACME, RIVAL = "acme", "rival"
 

@@ -142,8 +142,8 @@ async def compare_arms(request: Request, name: Name, storage: StorageDep) -> Res
 @router.get("/rollout-power", response_model=PowerOut)
 async def get_power(
     storage: StorageDep,
-    questions: Annotated[int, Query(ge=2)],
-    percent: Annotated[float, Query(gt=0, lt=100)] = 50.0,
+    questions: Annotated[int, Query(ge=2, le=10**9)],
+    percent: Annotated[float, Query(ge=0.01, le=99.99)] = 50.0,
 ) -> Response:
     """Returns the smallest differences that an A/B test of so many questions finds.
 

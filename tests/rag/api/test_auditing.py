@@ -32,6 +32,7 @@ ROUTES = [
 ]
 AT_ONCE = {
     "acl.change", "collection.delete", "document.delete", "key.create", "key.revoke", "key.rotate",
+    "rollout.change", "rollout.delete", "rollout.start",
 }  # fmt: skip
 
 

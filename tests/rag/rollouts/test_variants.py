@@ -241,7 +241,7 @@ async def test_of_two_promotions_at_once_one_is_refused(
         ({"variant": "deeper", "tenants": ["strangers"]}, "unknown_tenant"),
         ({"variant": "deeper", "keys": ["0123456789ab"]}, "unknown_key"),
         ({"variant": "deeper", "version": 3}, "unknown_rollout"),
-        ({"variant": "deeper", "plan": {"steps": [5, 50]}}, "invalid_input"),
+        ({"variant": "deeper", "plan": {"steps": []}}, "invalid_input"),
     ],
 )
 async def test_what_is_not_there_is_refused(
@@ -312,3 +312,12 @@ async def test_an_ab_test_compares_its_arms_and_states_its_power(
         arms = await until(both)
         assert {"seconds", "abstained", "confidence"} <= {row["measure"] for row in arms["rows"]}
         assert all(row["verdict"] == "" for row in arms["rows"] if row["measure"] == "confidence")
+
+
+async def test_the_steps_of_a_plan_rise_to_all_questions(
+    folder: Path, embedder: BertEmbedder
+) -> None:
+    async with rolled_out(folder, embedder, {"deeper": {"retrieval": {"depth": 120}}}) as (http, _):
+        plan = {"steps": [50, 0, 5, 50]}
+        response = await put(http, kind="canary", variant="deeper", plan=plan)
+        assert response.json()["plan"]["steps"] == [5, 50, 100]
