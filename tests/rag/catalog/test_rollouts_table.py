@@ -92,7 +92,8 @@ async def test_a_process_that_told_nothing_for_a_day_is_heard_again(
     for _ in range(2):
         seen.add(ARM, {"errors": 0.0})
         await seen.tell(rollouts)
-    monkeypatch.setattr(time, "time", lambda now=time.time() + 2 * DAY: now)
+    later = time.time() + 2 * DAY
+    monkeypatch.setattr(time, "time", lambda: later)
     await rollouts.tidy()
     seen.add(ARM, {"errors": 1.0})
     await seen.tell(rollouts)
