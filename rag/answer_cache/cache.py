@@ -118,10 +118,11 @@ class AnswerCache:
         degraded = (trace.degrade(STAGE, cause),) if cause else ()
         if found.landed is None:
             return Lookup(making=self._making(query, key, content, found.flight), degraded=degraded)
+        trace.degraded += found.landed.degraded
         answer = found.landed.repeated(
             query, now=self._clock(), id_=secrets.token_hex(16), trace_id=trace.id
         )
-        return Lookup(answer=answer, degraded=degraded)
+        return Lookup(answer=answer, degraded=(*degraded, *found.landed.degraded))
 
     async def close(self) -> None:
         """Waits for what is being kept, and closes the store."""
