@@ -79,8 +79,8 @@ class Router:
             return Routed(base, query)
         variant = self.variants.get(rollout.variant)
         if variant is None:
-            why = self.unavailable.get(rollout.variant, "the settings name no such variant")
-            left_out = trace.degrade("variant", f"{rollout.variant} is not available: {why}")
+            # Why is for operators: the reason may name a path or a host.
+            left_out = trace.degrade("variant", f"{rollout.variant} is not available")
             return Routed(base, replace(query, degraded=(*query.degraded, left_out)))
         trace.arm = Arm(rollout.name, rollout.version, rollout.variant)
         return Routed(variant.pipeline, variant.reads(query))
