@@ -14,6 +14,8 @@ import pytest
 from rag.build.queue_backends import queue_backend
 from rag.build.running import rolling_out
 from rag.build.service import Service
+from rag.errors import BusyError
+from rag.records import Arm
 from rag.telemetry.trace import Trace
 from rag.types import DEFAULT_TENANT, Permission, Principal, Query, Scope
 from retrieval.embedders.embedder import BertEmbedder
@@ -314,6 +316,35 @@ async def test_a_variant_reads_its_own_version_of_a_collection(
         await started(http, kind="flag", variant="next")
         answer = await by_variant(http, "next")
         assert "opens at ten" in answer["answer"]
+
+
+async def test_a_variant_whose_collection_is_missing_fails(
+    folder: Path, embedder: BertEmbedder
+) -> None:
+    variants = {"next": {"collections": {"default": "nowhere"}}}
+    async with rolled_out(folder, embedder, variants) as (http, _):
+        plan = {"steps": [50, 100], "questions": 5}
+        await started(http, kind="canary", variant="next", plan=plan)
+
+        async def back() -> bool:
+            for _ in range(10):
+                await http.post("/v1/query", json=QUESTION)
+            return bool((await http.get("/v1/rollouts/new")).json()["state"] == "rolled_back")
+
+        await until(back)
+
+
+async def test_a_place_that_is_refused_says_nothing_of_a_variant(
+    folder: Path, embedder: BertEmbedder
+) -> None:
+    limits = {"limits": {"questions": 1}, "admission": {"standard": {"wait_seconds": 0}}}
+    async with rolled_out(folder, embedder, {"deeper": {}}, **limits) as (_, service):
+        scope = Scope(tenant=DEFAULT_TENANT, collection="default")
+        asked = Query(text=QUESTION["query"], scope=scope)
+        async with service.admission.take("standard", "other"):
+            with pytest.raises(BusyError):
+                await service.query.answer(asked, Trace(arm=Arm("new", 1, "deeper")))
+        assert service.observations._seen == {}
 
 
 async def test_an_ab_test_compares_its_arms_and_states_its_power(
