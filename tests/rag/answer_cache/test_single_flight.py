@@ -133,11 +133,31 @@ async def test_what_was_left_out_before_is_told_with_each_answer_and_only_there(
     assert (await service.query.answer(QUERY, Trace())).degraded == ()
 
 
+async def test_who_has_less_time_does_not_wait_until_it_is_over(
+    tmp_path: Path, embedder: BertEmbedder, model: ModelServer
+) -> None:
+    settings: dict[str, Any] = {
+        "answer_cache": {"kind": "memory"},
+        "generator": {"kind": "openai", "base_url": f"{model.url}/v1", "model": "m"},
+        "admission": {"interactive": {"query_seconds": 6}},
+    }
+    async with serving_here(tmp_path / "data", embedder, **settings) as (http, service):
+        documents = [{"id": "watt", "title": "Watt", "text": FACT}]
+        await ingested(http, await http.post("/v1/documents", json={"documents": documents}))
+        good, model.script = model.script, slowly(says(f"{FACT} [1]"), seconds=20)
+        first = asking(service)
+        await until_asked(model)
+        model.script = good
+        answer = await service.query.answer(replace(QUERY, priority="interactive"), Trace())
+        assert answer.text == f"{FACT} [1]"
+        first.cancel()
+
+
 async def test_nobody_waits_for_a_client_that_does_not_read(
     service: Service, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert service.query._repeater
-    monkeypatch.setattr(service.query._repeater._cache, "_patience", 0.1)
+    monkeypatch.setattr(service.query._repeater._cache, "_patience", {"standard": 0.1})
     stream = service.query.stream(QUERY, Trace())
     await anext(stream)
     answer = await asking(service)
