@@ -191,6 +191,29 @@ async def test_a_shadow_takes_no_answer_from_the_cache(
             assert len(server.requests) == before + 1
 
 
+async def test_what_a_shadow_waits_for_its_place_is_not_its_time(
+    folder: Path, embedder: BertEmbedder
+) -> None:
+    settings = {"admission": {"batch": {"at_once": 1}}}
+    async with rolled_out(folder, embedder, {"deeper": {}}, **settings) as (http, service):
+        await started(http, kind="shadow", variant="deeper")
+
+        async def followed() -> bool:
+            return bool(service.router._shadows)
+
+        await until(followed)
+        async with service.admission.take("batch", "other"):
+            await ask(http)
+            await anyio.sleep(5)
+
+        async def seconds() -> float:
+            evidence = (await http.get("/v1/rollouts/new")).json()["evidence"]
+            found = [e for e in evidence if (e["arm"], e["measure"]) == ("variant", "seconds")]
+            return float(found[0]["mean"]) if found else 0.0
+
+        assert 0 < await until(seconds) < 4
+
+
 async def test_a_failing_shadow_harms_no_answer(folder: Path, embedder: BertEmbedder) -> None:
     with model_server(refuses(500)) as server:
         variants = {"llm": {"generator": openai(server.base_url)}}
