@@ -68,7 +68,6 @@ class Attempt:
         self._began = time.monotonic()
         self._pieces = model.stream(asked.messages, sampling=asked.sampling)
         pool.begin(choice.replica, asked.tokens)
-        late = pool.slow_after(choice.replica)
         self._timers = contextlib.ExitStack()
         if (late := pool.slow_after(choice.replica)) is not None:
             timer = asyncio.get_running_loop().call_later(late, self.slow)

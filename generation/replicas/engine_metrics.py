@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,7 +38,7 @@ def read_engine_metrics(text: str) -> EngineState | None:
     Only the lines that count are parsed: vLLM exposes some thousand, most of histograms.
 
     Raises:
-        ValueError: One of the lines is malformed.
+        ValueError: One of the lines is malformed, or has no number.
     """
     lines = "\n".join(line for line in text.splitlines() if line.startswith(_STARTS))
     if not lines:
@@ -45,6 +46,8 @@ def read_engine_metrics(text: str) -> EngineState | None:
     values: dict[str, list[float]] = {name: [0.0] for name in _NAMES}
     for family in text_string_to_metric_families(lines + "\n"):
         for sample in family.samples:
+            if not math.isfinite(sample.value):
+                raise ValueError(f"{sample.name} is {sample.value}")
             values[sample.name].append(sample.value)
     return EngineState(
         waiting=sum(values[WAITING]),

@@ -65,13 +65,15 @@ def reasons_for(settings: RouteSettings, question: Question) -> tuple[str, ...] 
 
 def _by_request(settings: RouteSettings, question: Question) -> Iterator[Condition]:
     prompt = question.prompt
+    is_json = prompt.sampling.schema is not None
+    if is_json and settings.generator.kind == "extractive":
+        yield False, "no JSON can be quoted"
     if settings.tenants:
         yield prompt.scope.tenant in settings.tenants, f"tenant {prompt.scope.tenant}"
     if settings.tags:
         tags = [tag for tag in settings.tags if tag in prompt.tags]
         yield bool(tags), f"tag {', '.join(tags)}"
     if settings.json_only is not None:
-        is_json = prompt.sampling.schema is not None
         yield is_json is settings.json_only, "JSON asked for" if is_json else "no JSON asked for"
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from rag.answer_cache.answer_keys import Key, key_of
@@ -19,7 +19,7 @@ from rag.catalog.content_versions import Content, ContentVersions
 from rag.errors import RagError, UpstreamError
 from rag.telemetry import cache_metrics
 from rag.telemetry.trace import Trace
-from rag.types import Answer, Query
+from rag.types import Answer, Priority, Query
 
 STAGE = "answer_cache"
 """Its name in `degraded`, and in the stages' times."""
@@ -58,7 +58,7 @@ class AnswerCache:
         contents: ContentVersions,
         fingerprint: str,
         seconds: float,
-        patience: float,
+        patience: Mapping[Priority, float],
         similar: SimilarQuestions | None = None,
         tags: Collection[str] = (),
         permits: Callable[[str], bool] = lambda _tenant: True,
@@ -71,7 +71,7 @@ class AnswerCache:
             contents: Tells the versions of collections' contents.
             fingerprint: That of the settings on which answers depend.
             seconds: Age past which no answer is given again.
-            patience: Seconds for which a question waits for one that is the same.
+            patience: Seconds for which a question waits for one that is the same, by its class.
             similar: Finds questions that ask the same in other words; None: equal ones alone.
             tags: Those labels of requests that decide an answer.
             permits: Returns True if a tenant's answers may be kept.
@@ -118,10 +118,11 @@ class AnswerCache:
         degraded = (trace.degrade(STAGE, cause),) if cause else ()
         if found.landed is None:
             return Lookup(making=self._making(query, key, content, found.flight), degraded=degraded)
+        trace.degraded += found.landed.degraded
         answer = found.landed.repeated(
             query, now=self._clock(), id_=secrets.token_hex(16), trace_id=trace.id
         )
-        return Lookup(answer=answer, degraded=degraded)
+        return Lookup(answer=answer, degraded=(*degraded, *found.landed.degraded))
 
     async def close(self) -> None:
         """Waits for what is being kept, and closes the store."""
@@ -141,7 +142,7 @@ class AnswerCache:
     async def _find(self, query: Query, key: Key) -> _Found:
         while flight := self._flights.of(key.answer):
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self._patience[query.priority]):
                     outcome = await flight.outcome()
             except TimeoutError:  # its client may read slowly
                 return _Found("miss")

@@ -12,10 +12,14 @@ from rag.types import Answer, Cached, CacheMatch, Query
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """An answer; `match` is None if it was made, and not found in the cache."""
+    """An answer; `match` is None if it was made, and not found in the cache.
+
+    `degraded` says what was left out of it, as in `Answer`.
+    """
 
     entry: Entry
     match: CacheMatch | None
+    degraded: tuple[str, ...] = ()
 
     def repeated(self, query: Query, *, now: float, id_: str, trace_id: str) -> Answer:
         """Returns the answer for another question.

@@ -56,7 +56,9 @@ class Making:
         Until it is kept, its question is under way, and others get it from here.
         """
         entry = entry_of(self._query.text, answer, now=self._clock())
-        self.flight.end(Landed(entry, None))
-        if self.content.settled and not answer.degraded:
+        before = len(self._query.degraded)  # was left out for this caller, not of the answer
+        degraded = answer.degraded[before:]
+        self.flight.end(Landed(entry, None, degraded))
+        if self.content.settled and not degraded:
             self._is_kept = True
             self._keep(self, entry)

@@ -18,7 +18,10 @@ from generation.grounding.comparison import NEGATION
 from rag.text.figures import Figure, figures, in_digits
 from rag.text.languages import language_of
 
-_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_WORD = re.compile(
+    r"[^\W\d_]+(?:-[^\W\d_]+)*|(?<=\w)[-−](?![\w-])|[^\w\s.,;:?!¿¡…'’‘`´\"“”„«»()\[\]–—−-]|_"  # noqa: RUF001
+)
+"""A word, or a sign: "C++" is not "C#". In many scripts vowels are marks, which are signs here."""
 _COURTESY = re.compile(
     r"^(?:(?:hi|hello|hey|please|ok|so|and|well)\b[,!. ]*)+"
     r"|\b(?:(?:can|could|would) you (?:please )?(?:tell me|say|explain)|do you know|tell me"
@@ -29,6 +32,13 @@ _COURTESY = re.compile(
 )
 _YEAR_ASKED = re.compile(r"\b(?:in |during )?(?:what|which) year\b", re.IGNORECASE)
 _PAST = re.compile(r"\b(?:was|were|did|had|war|waren|wurde|wurden|hatte|hatten)\b", re.IGNORECASE)
+_CLOSED = re.compile(
+    r"\W*(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|shall|should|may|might"
+    r"|must|isn['’]t|aren['’]t|ist|sind|war|waren|hat|haben|hatte|hatten|wird|werden|wurde|wurden"
+    r"|kann|können|darf|dürfen|muss|müssen|soll|sollen)\b",
+    re.IGNORECASE,
+)
+"""Begins a question that is answered by yes or no."""
 _NOT = (
     (re.compile(r"\b(?:cannot|can['’]t)\b", re.IGNORECASE), "can not"),
     (re.compile(r"\bwon['’]t\b", re.IGNORECASE), "will not"),
@@ -45,6 +55,16 @@ _SILENT = frozenset(
     for word in line.split()
 )
 """Words of which a question has one or another, or none, with the same meaning."""
+_BEFORE_A_VERB = frozenset(
+    word
+    for line in (
+        "do does did can could will would shall should may might must to",
+        "kann können darf dürfen muss müssen soll sollen will wollen möchte möchten",
+    )
+    for word in line.split()
+)
+_VERBS = frozenset({"do", "have", "be", "haben", "werden"})
+"""Silent words that are verbs of their own behind one of these: "did he do", "did he have"."""
 _PLACED = {
     **dict.fromkeys(("in", "on", "at", "during", "im", "am", "während"), "in"),
     **{
@@ -119,18 +139,21 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What carries the meaning of a question: its terms in their order, negations, tense."""
+    """What carries the meaning of a question: its terms in their order, negations, tense, kind."""
 
     language: str | None
     negations: int
     past: bool
+    closed: bool
+    """True if it is answered by yes or no."""
     terms: tuple[Term, ...]
 
     def agrees(self, other: Meaning) -> bool:
         """Returns True if nothing that carries the meaning differs."""
         return (
             (self.language == other.language or None in (self.language, other.language))
-            and (self.negations, self.past) == (other.negations, other.past)
+            and (self.negations, self.past, self.closed)
+            == (other.negations, other.past, other.closed)
             and len(self.terms) == len(other.terms) > 0
             and (
                 any(_same(self.terms, order) for order in _orders(other.terms))
@@ -150,16 +173,19 @@ def meaning_of(question: str) -> Meaning:
         language=language,
         negations=len(NEGATION.findall(question)),
         past=bool(_PAST.search(question)),
+        closed=_CLOSED.match(text) is not None,
         terms=tuple(_terms(text, language)),
     )
 
 
 def _terms(text: str, language: str | None) -> Iterator[Term]:
-    placed = ""
+    placed, verb_follows = "", False
     for word in _words(text):
         folded = word.casefold() if isinstance(word, str) else ""
-        if folded in _SILENT:
+        if folded in _SILENT and not (verb_follows and folded in _VERBS):
+            verb_follows |= folded in _BEFORE_A_VERB
             continue
+        verb_follows |= folded in _BEFORE_A_VERB
         if folded in _PLACED:
             placed += _PLACED[folded] + " "
             continue

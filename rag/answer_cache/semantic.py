@@ -24,6 +24,8 @@ MOST_COMPARED = 8
 """Nearest questions whose words are compared."""
 MOST_ROWS = 20_000
 """Vectors that a process holds: 30 MB of 384 dimensions."""
+MOST_GROUPS = 1000
+"""Groups that a process knows: each conversation, and each version of a collection, has its own."""
 _VECTORS = 256
 """Vectors of questions under way."""
 
@@ -119,13 +121,18 @@ class SimilarQuestions:
     async def _read(self, name: str) -> _Group:
         group = self._groups.setdefault(name, _Group())
         self._groups.move_to_end(name)
-        for found in await self._store.items(name, start=group.read):
+        start = group.read
+        items = await self._store.items(name, start=start)
+        for found in items[group.read - start :]:  # another question may have read some meanwhile
             group.read += 1  # what cannot be read is told once
             item, vector = self._item(found)
             group.questions.append(item.question)
             group.answers.append(item.answer)
             group.vectors.append(vector)
-        while sum(len(each.answers) for each in self._groups.values()) > MOST_ROWS:
+        while (
+            len(self._groups) > MOST_GROUPS
+            or sum(len(each.answers) for each in self._groups.values()) > MOST_ROWS
+        ):
             self._groups.popitem(last=False)
         return group
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import rag
+from rag.build.waiting import deadlines
 from rag.process.extras import needing
 from rag.settings.answer_cache import (
     MemoryAnswerCacheSettings,
@@ -78,7 +79,7 @@ async def open_answer_cache(
         contents=contents,
         fingerprint=fingerprint_of(settings),
         seconds=kind.ttl_seconds,
-        patience=settings.limits.query_seconds * PATIENCE,
+        patience={name: each * PATIENCE for name, each in deadlines(settings).items()},
         similar=similar,
         tags={tag for route in settings.routes for tag in route.tags},
         permits=(lambda _tenant: True) if in_memory else privacy.allows,

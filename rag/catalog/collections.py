@@ -26,6 +26,8 @@ from rag.records import TERMS, CollectionRecord
 from rag.text.validation_errors import shortened
 from rag.types import Readers, Scope
 
+UNKNOWN_COLLECTION = "unknown_collection"
+"""Code of the error for a collection that does not exist."""
 _HELD = same_scope(documents, collections)
 _CHUNKS = sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks")
 
@@ -173,7 +175,7 @@ def no_collection(name: str) -> NotFoundError:
     return NotFoundError(
         f"There is no collection {shortened(name)!r}. `rag status` and GET /v1/collections list"
         " those that there are; `rag ingest PATH` makes one.",
-        code="unknown_collection",
+        code=UNKNOWN_COLLECTION,
     )
 
 

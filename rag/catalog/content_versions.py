@@ -24,7 +24,7 @@ _VERSION = sa.select(content_versions.c.version).where(the_scope(content_version
 _MARKED = sa.exists().where(the_scope(unsettled))
 _FIND = sa.select(
     collections.c.acl,
-    sa.func.coalesce(_VERSION.scalar_subquery(), "").label("version"),
+    _VERSION.scalar_subquery().label("version"),
     _MARKED.label("marked"),
 ).where(the_scope(collections), collections.c.removed_at.is_(None))
 _KNOWN = 4096
@@ -35,7 +35,8 @@ _KNOWN = 4096
 class Content:
     """The content of a collection as a caller sees it.
 
-    `scope` has all words of its readers. `settled` is False while a document is being changed.
+    `scope` has all words of its readers. `settled` is False while a document is being changed, and
+    of a collection without a version, whose changes nobody notes: a process of before made it.
     """
 
     scope: Scope
@@ -61,7 +62,8 @@ class ContentVersions:
             raise no_collection(scope.collection)
         row = found[0]
         seen = seen_by(scope, default_of(row["acl"]))
-        return Content(scope=seen, version=row["version"], settled=not row["marked"])
+        settled = row["version"] is not None and not row["marked"]
+        return Content(scope=seen, version=row["version"] or "", settled=settled)
 
     async def words(self, content: Content) -> Readers | None:
         """Returns those words of the readers that a document of the collection names.

@@ -79,16 +79,15 @@ class Rollouts:
     async def observe(self, writer: str, number: int, observations: Sequence[Observation]) -> bool:
         """Stores the batch `number`, from 1, of what a process saw; returns False if it is stored.
 
-        Batches of one writer come in order.
+        Batches of one writer come in order. A writer that was forgotten (`tidy`) goes on.
         """
         at = {"number": number, "at": time.time()}
-        mine = sa.and_(rollout_writers.c.id == writer, rollout_writers.c.number == number - 1)
         new = self._db.insert(rollout_writers).values(id=writer, **at)
+        is_new = rollout_writers.c.number < number
         async with self._db.write() as db:
-            if number == 1:
-                done = await db.execute(new.on_conflict_do_nothing(index_elements=["id"]))
-            else:
-                done = await db.execute(rollout_writers.update().where(mine).values(at))
+            done = await db.execute(
+                new.on_conflict_do_update(index_elements=["id"], set_=at, where=is_new)
+            )
             if not done.rowcount:
                 return False
             await db.execute(

@@ -38,13 +38,15 @@ class DrainingServer(uvicorn.Server):
         self._seconds = seconds
         self._notice = notice
         self._until = 0.0
+        self._signalled = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins to drain at the first signal; stops at the second."""
+        """Begins to drain at the first signal, if it did not before; stops at the second."""
         super().handle_exit(sig, frame)
-        if self.started and not self._running.draining:
-            self.should_exit = False
-            self._drain()
+        if self.started and not self._signalled:
+            self._signalled, self.should_exit = True, False
+            if not self._running.draining:  # by a notice
+                self._drain()
 
     async def on_tick(self, counter: int) -> bool:
         """Returns True when it is time to stop; called ten times a second."""

@@ -48,7 +48,8 @@ class Repeater:
             for piece in pieces(found.answer):
                 yield piece
             timings = dict(run.stopwatch.milliseconds)
-            yield replace(found.answer, degraded=found.degraded, timings=timings)
+            degraded = (*run.degraded, *found.degraded)
+            yield replace(found.answer, degraded=degraded, timings=timings)
             return
         with found.making or contextlib.nullcontext() as making:
             async with contextlib.aclosing(answering(query, run)) as events:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 
 from rag.catalog.catalog import Catalog
-from rag.errors import RagError, UpstreamError
+from rag.errors import BusyError, RagError, UpstreamError
 from rag.process.fair_admission import FairAdmission
 from rag.protocols import Retriever
 from rag.records import Outcome
@@ -150,7 +150,11 @@ class SearchPipeline:
         async with contextlib.AsyncExitStack() as stack:
             with metrics.queued(query.priority):
                 place = self._admission.take(query.priority, query.scope.tenant)
-                waited = await stack.enter_async_context(place)
+                try:
+                    waited = await stack.enter_async_context(place)
+                except BusyError:
+                    run.trace.arm = None  # of this process, which says nothing of a variant
+                    raise
             if waited:
                 run.stopwatch.milliseconds["queue"] = 1e3 * waited
             run.begin()

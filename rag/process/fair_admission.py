@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from rag.errors import BusyError
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,27 +34,42 @@ class Lane:
 class Turns(Generic[T]):
     """A queue in which owners take turns by their weights, each in the order it came.
 
-    Start-time fair queueing (Goyal, Vin, Cheng 1996): an owner's item starts at the virtual time,
-    or where the owner's last one ended, and takes 1 / weight; the earliest start is next.
+    Start-time fair queueing (Goyal, Vin, Cheng 1996): an owner's next item starts at the virtual
+    time, or where the owner's last one ended, and takes 1 / weight; the earliest start is next. The
+    start is set when the item's turn comes, so one that was removed costs its owner nothing.
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, T]] = []
+        self._items: dict[str, dict[T, float]] = {}
+        """The weights of what waits, by owner."""
         self._ends: dict[str, float] = {}
         self._now = 0.0
-        self._count = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
 
     def put(self, owner: str, item: T, *, weight: float = 1.0) -> None:
         """Adds an item of an owner."""
-        start = max(self._now, self._ends.get(owner, 0.0))
-        self._ends[owner] = start + 1 / weight
-        self._count += 1
-        heapq.heappush(self._heap, (start, self._count, item))
+        self._items.setdefault(owner, {})[item] = weight
+
+    def remove(self, owner: str, item: T) -> None:
+        """Removes an item, if it still waits."""
+        if (theirs := self._items.get(owner)) is not None:
+            theirs.pop(item, None)
+            if not theirs:
+                del self._items[owner]
 
     def next(self) -> T:
         """Removes and returns the item whose turn it is."""
-        self._now, _, item = heapq.heappop(self._heap)
+        owner = min(self._items, key=self._start)
+        item, weight = next(iter(self._items[owner].items()))
+        self._now = self._start(owner)
+        self._ends[owner] = self._now + 1 / weight
+        self.remove(owner, item)
         return item
+
+    def _start(self, owner: str) -> float:
+        return max(self._now, self._ends.get(owner, 0.0))
 
 
 @dataclass(slots=True)
@@ -127,7 +141,9 @@ class FairAdmission:
             if turn.done() and not turn.cancelled():  # its turn came at the same moment
                 self._end(lane)
             else:
+                lane.turns.remove(tenant, turn)
                 self._leave(lane)
+                self._hand_out()  # somebody may have come to wait behind it for a free place
             if isinstance(error, TimeoutError):
                 raise self._refused(name, lane) from None
             raise
@@ -135,7 +151,7 @@ class FairAdmission:
     def _hand_out(self) -> None:
         """Gives free places to those whose turn it is."""
         while lanes := [
-            each for each in self._lanes.values() if each.count and self._is_free(each)
+            each for each in self._lanes.values() if each.turns and self._is_free(each)
         ]:
             lane = min(lanes, key=lambda each: max(self._now, each.ends))
             turn = lane.turns.next()

@@ -43,13 +43,18 @@ def sequence(evidence: Evidence, arm: str, measure: str) -> Sequence:
 
 
 def folded(rollout: Rollout, observations: Iterable[Observation]) -> Evidence:
-    """Returns the evidence with these observations; those of another version are left out."""
+    """Returns the evidence with these observations.
+
+    Those of another version are left out, and those of another variant: they may be late ones of a
+    deleted rollout of the same name.
+    """
     level = alpha(rollout.plan)
     found: dict[str, dict[str, list[float]]] = {
         arm: dict(measures) for arm, measures in rollout.evidence.items()
     }
     for each in observations:
-        if each.arm.version != rollout.version:
+        mine = each.arm.variant in (BASE, rollout.variant)
+        if each.arm.version != rollout.version or not mine:
             continue
         arm = PAIRED if each.arm.paired else BASE if each.arm.variant == BASE else VARIANT
         sums = found.setdefault(arm, {})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from rag.catalog.collections import UNKNOWN_COLLECTION
 from rag.pipeline.query import QueryPipeline
 from rag.records import Arm, Rollout
 from rag.rollouts.assignment import ROUTES, Asker, asker, first_fitting, fits, gets_variant
@@ -79,8 +80,8 @@ class Router:
             return Routed(base, query)
         variant = self.variants.get(rollout.variant)
         if variant is None:
-            why = self.unavailable.get(rollout.variant, "the settings name no such variant")
-            left_out = trace.degrade("variant", f"{rollout.variant} is not available: {why}")
+            # Why is for operators: the reason may name a path or a host.
+            left_out = trace.degrade("variant", f"{rollout.variant} is not available")
             return Routed(base, replace(query, degraded=(*query.degraded, left_out)))
         trace.arm = Arm(rollout.name, rollout.version, rollout.variant)
         return Routed(variant.pipeline, variant.reads(query))
@@ -93,13 +94,24 @@ class Router:
             return
         seconds = (trace.root.end - trace.root.start) / 1e9
         # Neither a caller's fault nor a caller who hung up says anything of a variant.
-        if trace.arm is not None and (answer is not None or trace.failed):
+        failed = trace.failed or self._has_no_collection(query, trace)
+        if trace.arm is not None and (answer is not None or failed):
             self._observations.add(trace.arm, observed(answer, seconds))
         if self._shadows and self.mirror and answer is not None and answer.variant == BASE:
             who = _asker(query, trace)
             for rollout in self._shadows:
                 if fits(rollout, who) and gets_variant(rollout, who):
                     self.mirror(rollout, query, trace, answer)
+
+    def _has_no_collection(self, query: Query, trace: Trace) -> bool:
+        """Returns True if a variant's own collection is not there, which is not the caller's fault.
+
+        The base's may be: a tenant need not have both.
+        """
+        variant = self.variants.get(trace.arm.variant) if trace.arm else None
+        if variant is None or trace.outcome != UNKNOWN_COLLECTION:
+            return False
+        return query.scope.collection in variant.collections.values()
 
 
 def _asker(query: Query, trace: Trace) -> Asker:

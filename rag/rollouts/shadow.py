@@ -122,8 +122,8 @@ class Shadows:
         except RagError as error:
             _log.warning("A shadow of %s failed: %s.", rollout.variant, error.code)
         rollout_metrics.shadow("answered" if found else "failed")
-        base = observed(answer, (served.root.end - served.root.start) / 1e9)
-        shadow = observed(found, time.perf_counter() - begun)
+        base = observed(answer, (served.root.end - served.root.start) / 1e9 - _queued(answer))
+        shadow = observed(found, time.perf_counter() - begun - _queued(found))
         if found is not None and is_sampled(answer.id, self._rate):
             for values, each in ((base, answer), (shadow, found)):
                 if (score := await self._score(query, each)) is not None:
@@ -136,6 +136,11 @@ class Shadows:
                 arm._replace(variant=rollout.variant, paired=True),
                 _differences(base, shadow) | _overlap(answer, found),
             )
+
+
+def _queued(answer: Answer | None) -> float:
+    """Returns the seconds that a question waited for its place, which a shadow does for longer."""
+    return answer.timings.get("queue", 0.0) / 1e3 if answer else 0.0
 
 
 def _differences(

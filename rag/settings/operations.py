@@ -202,12 +202,26 @@ class ClassSettings(Part):
     )
 
 
+class InteractiveSettings(ClassSettings):
+    """As `ClassSettings`, for somebody who waits at a screen."""
+
+    weight: float = Field(8.0, gt=0, description="As `standard.weight`.")
+    wait_seconds: float = Field(2.0, ge=0, description="As `standard.wait_seconds`.")
+
+
+class BatchSettings(ClassSettings):
+    """As `ClassSettings`, for what nobody waits for."""
+
+    weight: float = Field(1.0, gt=0, description="As `standard.weight`.")
+    wait_seconds: float = Field(60.0, ge=0, description="As `standard.wait_seconds`.")
+
+
 class AdmissionSettings(Part):
     """Which questions begin first where too many are under way."""
 
-    interactive: ClassSettings = ClassSettings(weight=8, wait_seconds=2)
+    interactive: InteractiveSettings = InteractiveSettings()
     standard: ClassSettings = ClassSettings()
-    batch: ClassSettings = ClassSettings(weight=1, wait_seconds=60)
+    batch: BatchSettings = BatchSettings()
     tenants: Mapping[Annotated[str, StringConstraints(pattern=TENANT)], PositiveFloat] = Field(
         {}, description="Weights of tenants within a class; the others have 1."
     )

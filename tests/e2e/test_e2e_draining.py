@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rag.cli.serve import CUT_SECONDS
 from tests.model_server import ModelServer, model_server, says, slowly
 from tests.servers import PATIENCE, Server, serving, submit, wait_for
 
@@ -107,3 +108,14 @@ def test_a_notice_stops_it_too(server: Server) -> None:
     assert server.process.wait(PATIENCE) == 0
     with pytest.raises(httpx.ConnectError):
         server.client().get("/healthz")
+
+
+def test_the_signal_that_follows_a_notice_ends_nothing_at_once(
+    server: Server, model: ModelServer
+) -> None:
+    model.script = slowly(says(f"{FACT} [1]"), seconds=2 * CUT_SECONDS)
+    stream = Stream(server)
+    (server.log.parent / "notice").touch()
+    wait_for(lambda: "requests under way" in server.log.read_text())
+    server.process.send_signal(signal.SIGTERM)
+    assert json.loads(stream.events()["answer"])["answer"] == f"{FACT} [1]"

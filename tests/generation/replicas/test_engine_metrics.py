@@ -38,6 +38,7 @@ def test_a_part_of_them_is_enough() -> None:
     assert state == EngineState(waiting=2)
 
 
-def test_a_line_that_is_malformed_is_an_error() -> None:
+@pytest.mark.parametrize("line", ["{ many", " NaN", " +Inf"])
+def test_a_line_that_has_no_number_is_an_error(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        read_engine_metrics("vllm:num_requests_waiting{ many\n")
+        read_engine_metrics(f"vllm:num_requests_waiting{line}\n")

@@ -9,10 +9,11 @@ from generation.grounding.answerability import Verdict
 from generation.grounding.choice import Sentence
 from generation.grounding.evidence import Evidence
 from generation.routing.rules import Question, reasons_for
+from rag.settings.generation import ExtractiveSettings
 from rag.settings.routing import RouteSettings
 from rag.types import Prompt, SamplingOverrides, Scope
 
-GENERATOR = {"kind": "extractive"}
+GENERATOR = {"kind": "openai", "base_url": "http://small:8000/v1", "model": "small"}
 
 
 def question(
@@ -93,3 +94,9 @@ def test_all_conditions_have_to_hold() -> None:
 def test_routes_that_mean_nothing_are_refused(values: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         RouteSettings(**{"name": "small", "generator": GENERATOR, **values})
+
+
+def test_what_asks_for_json_goes_to_no_extractive_route() -> None:
+    route = RouteSettings(name="r", generator=ExtractiveSettings(), max_chars=99)
+    assert reasons_for(route, question()) is not None
+    assert reasons_for(route, question(as_json=True)) is None

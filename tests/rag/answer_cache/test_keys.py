@@ -43,6 +43,7 @@ OTHERS: Mapping[str, list[Any]] = {
     "claims": ["off", "mark", "strict"],
 }
 NOT_IN_KEY: Mapping[str, list[Any]] = {
+    "degraded": [("variant: new is not available",)],
     "tags": [("anything",)],  # but those that a route names
     "priority": ["batch"],
     "task": [ChatTask(kind="title", messages=())],  # never looked up

@@ -14,7 +14,7 @@ from eval.calibration.similarity import LEAST_HITS, MOST_FALSE, fit
 from rag.answer_cache.answer_keys import Key
 from rag.answer_cache.entries import UnreadableEntryError
 from rag.answer_cache.redis_store import RedisStore
-from rag.answer_cache.semantic import SimilarQuestions
+from rag.answer_cache.semantic import MOST_GROUPS, SimilarQuestions
 from rag.answer_cache.stores import MemoryStore
 from rag.build.service import Service
 from rag.cli.main import main
@@ -100,6 +100,27 @@ async def test_processes_learn_of_each_other_s_questions(
         now += 60
         assert await other.find(Key(group, "0"), QUESTION) == ["3"]
         await store.close()
+
+
+async def test_what_many_read_at_once_is_read_once(tmp_path: Path, embedder: BertEmbedder) -> None:
+    with redis_server(tmp_path / "redis", durable=False) as server:
+        store = RedisStore(server.url, seconds=60)
+        similar = SimilarQuestions(embedder=embedder, store=store, similarity=0.8, seconds=60)
+        key = Key("a" * 64, "0")
+        await similar.add(Key(key.group, "1"), QUESTION)
+        found = await asyncio.gather(*(similar.find(key, QUESTION) for _ in range(5)))
+        assert found == [["1"]] * 5
+        await similar.add(Key(key.group, "2"), QUESTION)
+        assert sorted(await similar.find(key, QUESTION)) == ["1", "2"]
+        await store.close()
+
+
+async def test_a_process_knows_a_bounded_number_of_groups(embedder: BertEmbedder) -> None:
+    store = MemoryStore(max_bytes=1 << 20, seconds=60)
+    similar = SimilarQuestions(embedder=embedder, store=store, similarity=0.8, seconds=60)
+    for i in range(MOST_GROUPS):
+        await similar.find(Key(f"group {i}", "0"), QUESTION)
+    assert len(similar._groups) <= MOST_GROUPS
 
 
 @pytest.mark.parametrize("found", [b"", b"{}", b'{"question": "", "answer": "", "vector": "??"}'])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,64 @@ async def test_if_the_first_fails_each_other_tries(service: Service, model: Mode
     assert [getattr(each, "text", each) for each in outcomes[1:]] == [f"{FACT} [1]"] * 3
 
 
+async def test_who_waits_is_told_what_was_left_out_of_the_answer(
+    tmp_path: Path, embedder: BertEmbedder
+) -> None:
+    with model_server(slowly(refuses(500), seconds=0.3)) as model:
+        settings: dict[str, Any] = {
+            "answer_cache": {"kind": "memory"},
+            "generator": {"kind": "openai", "base_url": f"{model.url}/v1", "model": "m"},
+            "fallbacks": [{"kind": "extractive"}],
+        }
+        async with serving_here(tmp_path / "data", embedder, **settings) as (http, service):
+            documents = [{"id": "watt", "title": "Watt", "text": FACT}]
+            await ingested(http, await http.post("/v1/documents", json={"documents": documents}))
+            first = asking(service)
+            await until_asked(model)
+            joined = await asking(service)
+            made = await first
+            assert joined.cached
+            assert joined.cached.answer_id == made.id
+            assert made.degraded[0].startswith("generate")
+            assert joined.degraded == made.degraded
+
+
+async def test_what_was_left_out_before_is_told_with_each_answer_and_only_there(
+    service: Service, model: ModelServer
+) -> None:
+    query = replace(QUERY, degraded=("variant: new is not available",))
+    made = await service.query.answer(query, Trace())
+    again = await service.query.answer(query, Trace())
+    assert (made.cached is None, again.cached is None) == (True, False)
+    assert made.degraded == again.degraded == query.degraded
+    assert (await service.query.answer(QUERY, Trace())).degraded == ()
+
+
+async def test_who_has_less_time_does_not_wait_until_it_is_over(
+    tmp_path: Path, embedder: BertEmbedder, model: ModelServer
+) -> None:
+    settings: dict[str, Any] = {
+        "answer_cache": {"kind": "memory"},
+        "generator": {"kind": "openai", "base_url": f"{model.url}/v1", "model": "m"},
+        "admission": {"interactive": {"query_seconds": 6}},
+    }
+    async with serving_here(tmp_path / "data", embedder, **settings) as (http, service):
+        documents = [{"id": "watt", "title": "Watt", "text": FACT}]
+        await ingested(http, await http.post("/v1/documents", json={"documents": documents}))
+        good, model.script = model.script, slowly(says(f"{FACT} [1]"), seconds=20)
+        first = asking(service)
+        await until_asked(model)
+        model.script = good
+        answer = await service.query.answer(replace(QUERY, priority="interactive"), Trace())
+        assert answer.text == f"{FACT} [1]"
+        first.cancel()
+
+
 async def test_nobody_waits_for_a_client_that_does_not_read(
     service: Service, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert service.query._repeater
-    monkeypatch.setattr(service.query._repeater._cache, "_patience", 0.1)
+    monkeypatch.setattr(service.query._repeater._cache, "_patience", {"standard": 0.1})
     stream = service.query.stream(QUERY, Trace())
     await anext(stream)
     answer = await asking(service)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rag.catalog.catalog import Catalog
+from rag.catalog.database import Database
+from rag.catalog.tables import content_versions
 from rag.errors import NotFoundError
 from rag.types import DEFAULT, Scope
 from tests.catalogs import store, submit
@@ -71,6 +73,15 @@ async def test_a_document_that_is_being_written_is_told(catalog: Catalog, scope:
     assert not (await catalog.contents.of(scope)).settled
     await catalog.unsettled.remove(scope, "a")
     assert (await catalog.contents.of(scope)).settled
+
+
+async def test_a_collection_without_a_version_is_never_settled(
+    catalog: Catalog, database: Database, scope: Scope
+) -> None:
+    await store(catalog, scope, "a", "text")
+    async with database.write() as db:  # as if a process of an older release had made it
+        await db.execute(content_versions.delete())
+    assert not (await catalog.contents.of(scope)).settled
 
 
 async def test_only_words_that_a_document_names_count(catalog: Catalog, scope: Scope) -> None:

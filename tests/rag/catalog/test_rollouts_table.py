@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import anyio
@@ -11,9 +12,10 @@ from rag.catalog.answers import Answers
 from rag.catalog.database import Database
 from rag.catalog.rollouts import Rollouts
 from rag.errors import ConflictError, NotFoundError
-from rag.records import Arm, LiveAnswer, Observation, Plan, Rollout, Tally
+from rag.records import DAY, Arm, LiveAnswer, Observation, Plan, Rollout, Tally
 from rag.rollouts.controller import after
-from rag.types import Scope
+from rag.rollouts.observations import Observations
+from rag.types import BASE, Scope
 
 pytestmark = pytest.mark.anyio
 
@@ -82,6 +84,23 @@ async def test_a_batch_that_is_told_twice_counts_once(database: Database) -> Non
     assert [each for _, each in await rollouts.observations()] == [SEEN] * 4
 
 
+async def test_a_process_that_told_nothing_for_a_day_is_heard_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = Rollouts(database)
+    seen = Observations()
+    for _ in range(2):
+        seen.add(ARM, {"errors": 0.0})
+        await seen.tell(rollouts)
+    later = time.time() + 2 * DAY
+    monkeypatch.setattr(time, "time", lambda: later)
+    await rollouts.tidy()
+    seen.add(ARM, {"errors": 1.0})
+    await seen.tell(rollouts)
+    tallies = [each.tallies["errors"] for _, each in await rollouts.observations()]
+    assert tallies == [Tally(1, 0.0, 0.0), Tally(1, 0.0, 0.0), Tally(1, 1.0, 1.0)]
+
+
 async def test_observations_that_were_added_up_are_forgotten(database: Database) -> None:
     rollouts = Rollouts(database)
     await rollouts.put(CANARY, instead_of=0)
@@ -95,6 +114,12 @@ async def test_observations_that_were_added_up_are_forgotten(database: Database)
     await rollouts.put(replace(CANARY, version=2), instead_of=1)
     await rollouts.settle([(1, folded)], [])
     assert (await rollouts.get("new")).evidence == {}
+
+
+async def test_what_is_late_of_a_deleted_rollout_counts_for_no_other_variant() -> None:
+    again = replace(CANARY, variant="other")
+    base = replace(SEEN, arm=ARM._replace(variant=BASE))
+    assert set(after(again, [SEEN, base], 0.0).evidence) == {"base"}
 
 
 async def test_scores_of_an_answer_are_observed_once(database: Database) -> None:

@@ -137,6 +137,36 @@ async def test_what_waits_may_be_cancelled_at_any_moment() -> None:
         assert not waited
 
 
+async def test_a_place_gets_free_while_the_only_one_that_waits_is_cancelled() -> None:
+    bound = admission(1, standard={})
+    busy = Busy(bound)
+    first = await busy.ask("1", "standard")
+    gone = await busy.ask("2", "standard")
+    first.cancel()  # ends first, when the second one has not noticed yet
+    gone.cancel()
+    late = asyncio.create_task(bound.take("standard", "a").__aenter__())
+    outcomes = await asyncio.gather(first, gone, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [asyncio.CancelledError] * 2
+    async with asyncio.timeout(1):
+        await late
+
+
+async def test_what_gave_up_costs_its_tenant_no_turn() -> None:
+    busy = Busy(admission(1, standard={}))
+    await busy.ask("0", "standard")
+    for i in range(10):
+        await busy.ask(f"other{i}", "standard", "other")
+    for i in range(30):
+        gone = await busy.ask(f"flood{i}", "standard", "flood")
+        if i < 20:
+            gone.cancel()
+    for _ in range(6):
+        await busy.end_one()
+    counts = Counter(name.rstrip("0123456789") for name in busy.begun[1:])
+    assert counts == {"flood": 3, "other": 3}
+    await busy.end_all()
+
+
 async def test_a_class_has_places_of_its_own_number_at_most() -> None:
     busy = Busy(admission(3, interactive={}, batch={"at_once": 1}))
     for name in ("b1", "b2", "b3"):

@@ -14,7 +14,10 @@ import pytest
 from rag.build.queue_backends import queue_backend
 from rag.build.running import rolling_out
 from rag.build.service import Service
-from rag.types import Permission, Principal
+from rag.errors import BusyError
+from rag.records import Arm
+from rag.telemetry.trace import Trace
+from rag.types import DEFAULT_TENANT, Permission, Principal, Query, Scope
 from retrieval.embedders.embedder import BertEmbedder
 from tests.in_process import client_as, ingested, serving_here
 from tests.model_server import model_server, quotes, refuses
@@ -130,7 +133,7 @@ async def test_a_variant_that_does_not_build_is_left_out_and_the_answer_says_so(
         answer = await until(degraded)
         assert answer["variant"] == "base"
         assert answer["answer"]
-        assert answer["degraded"][0].startswith("variant: broken is not available:")
+        assert answer["degraded"] == ["variant: broken is not available"]
 
 
 async def test_a_shadow_is_compared_and_never_shown(folder: Path, embedder: BertEmbedder) -> None:
@@ -155,6 +158,60 @@ async def test_a_shadow_is_compared_and_never_shown(folder: Path, embedder: Bert
             assert all("[1]" in each["answer"] for each in answers)
             scrape = (await http.get("/metrics")).text
             assert 'plumbline_variant_questions_total{outcome="ok",variant="quiet"} 0.0' in scrape
+
+
+async def test_a_shadow_takes_no_answer_from_the_cache(
+    folder: Path, embedder: BertEmbedder
+) -> None:
+    with model_server(quotes()) as server:
+        variants = {"quiet": {"generator": openai(server.base_url)}}
+        opening = rolled_out(folder, embedder, variants, answer_cache={"kind": "memory"})
+        async with opening as (http, service):
+            scope = Scope(tenant=DEFAULT_TENANT, collection="default")
+            asked = Query(text=QUESTION["query"], scope=scope)
+            pipeline = service.router.variants["quiet"].pipeline
+
+            async def cached() -> bool:
+                return (await pipeline.answer(asked, Trace())).cached is not None
+
+            await until(cached)
+            before = len(server.requests)
+            await started(http, kind="shadow", variant="quiet")
+
+            async def followed() -> bool:
+                return bool(service.router._shadows)
+
+            await until(followed)
+            await ask(http)
+
+            async def compared() -> list[Json]:
+                return list((await http.get("/v1/rollouts/new")).json()["evidence"])
+
+            await until(compared)
+            assert len(server.requests) == before + 1
+
+
+async def test_what_a_shadow_waits_for_its_place_is_not_its_time(
+    folder: Path, embedder: BertEmbedder
+) -> None:
+    settings = {"admission": {"batch": {"at_once": 1}}}
+    async with rolled_out(folder, embedder, {"deeper": {}}, **settings) as (http, service):
+        await started(http, kind="shadow", variant="deeper")
+
+        async def followed() -> bool:
+            return bool(service.router._shadows)
+
+        await until(followed)
+        async with service.admission.take("batch", "other"):
+            await ask(http)
+            await anyio.sleep(5)
+
+        async def seconds() -> float:
+            evidence = (await http.get("/v1/rollouts/new")).json()["evidence"]
+            found = [e for e in evidence if (e["arm"], e["measure"]) == ("variant", "seconds")]
+            return float(found[0]["mean"]) if found else 0.0
+
+        assert 0 < await until(seconds) < 4
 
 
 async def test_a_failing_shadow_harms_no_answer(folder: Path, embedder: BertEmbedder) -> None:
@@ -282,6 +339,35 @@ async def test_a_variant_reads_its_own_version_of_a_collection(
         await started(http, kind="flag", variant="next")
         answer = await by_variant(http, "next")
         assert "opens at ten" in answer["answer"]
+
+
+async def test_a_variant_whose_collection_is_missing_fails(
+    folder: Path, embedder: BertEmbedder
+) -> None:
+    variants = {"next": {"collections": {"default": "nowhere"}}}
+    async with rolled_out(folder, embedder, variants) as (http, _):
+        plan = {"steps": [50, 100], "questions": 5}
+        await started(http, kind="canary", variant="next", plan=plan)
+
+        async def back() -> bool:
+            for _ in range(10):
+                await http.post("/v1/query", json=QUESTION)
+            return bool((await http.get("/v1/rollouts/new")).json()["state"] == "rolled_back")
+
+        await until(back)
+
+
+async def test_a_place_that_is_refused_says_nothing_of_a_variant(
+    folder: Path, embedder: BertEmbedder
+) -> None:
+    limits = {"limits": {"questions": 1}, "admission": {"standard": {"wait_seconds": 0}}}
+    async with rolled_out(folder, embedder, {"deeper": {}}, **limits) as (_, service):
+        scope = Scope(tenant=DEFAULT_TENANT, collection="default")
+        asked = Query(text=QUESTION["query"], scope=scope)
+        async with service.admission.take("standard", "other"):
+            with pytest.raises(BusyError):
+                await service.query.answer(asked, Trace(arm=Arm("new", 1, "deeper")))
+        assert service.observations._seen == {}
 
 
 async def test_an_ab_test_compares_its_arms_and_states_its_power(

@@ -766,3 +766,10 @@ def test_tiers_and_budgets_by_name() -> None:
     assert "redis://" in refused(gateway={"limits": {"redis_url": "http://hidden"}})
     faults = refused(gateway={"limits": {"tiers": {"gold": {"requests": -1}}}})
     assert "'gateway.limits.tiers.gold.requests' does not fit" in faults
+
+
+def test_one_limit_of_a_class_leaves_its_others_as_they_are(tmp_path: Path) -> None:
+    limits = {"batch": {"at_once": 1}, "interactive": {"at_once": 1}}
+    admission = load_settings(data_dir=tmp_path, admission=limits).admission
+    assert (admission.batch.weight, admission.batch.wait_seconds) == (1, 60)
+    assert (admission.interactive.weight, admission.interactive.wait_seconds) == (8, 2)
