@@ -202,14 +202,14 @@ class ClassSettings(Part):
     )
 
 
-class InteractiveSettings(ClassSettings):
+class InteractiveClassSettings(ClassSettings):
     """As `ClassSettings`, for somebody who waits at a screen."""
 
     weight: float = Field(8.0, gt=0, description="As `standard.weight`.")
     wait_seconds: float = Field(2.0, ge=0, description="As `standard.wait_seconds`.")
 
 
-class BatchSettings(ClassSettings):
+class BatchClassSettings(ClassSettings):
     """As `ClassSettings`, for what nobody waits for."""
 
     weight: float = Field(1.0, gt=0, description="As `standard.weight`.")
@@ -219,9 +219,9 @@ class BatchSettings(ClassSettings):
 class AdmissionSettings(Part):
     """Which questions begin first where too many are under way."""
 
-    interactive: InteractiveSettings = InteractiveSettings()
+    interactive: InteractiveClassSettings = InteractiveClassSettings()
     standard: ClassSettings = ClassSettings()
-    batch: BatchSettings = BatchSettings()
+    batch: BatchClassSettings = BatchClassSettings()
     tenants: Mapping[Annotated[str, StringConstraints(pattern=TENANT)], PositiveFloat] = Field(
         {}, description="Weights of tenants within a class; the others have 1."
     )

@@ -20,6 +20,8 @@ from rag.api.deps import Running
 from rag.api.sse import response, with_heartbeats
 from rag.errors import UpstreamError
 from rag.pipeline.query import Event
+from rag.rollouts.observations import Observations
+from rag.rollouts.router import Router
 from rag.settings.tree import Settings
 from tests.fakes import service_of
 
@@ -82,9 +84,8 @@ class Failing:
 def serving(pipeline: object) -> Iterator[str]:
     """Serves the app with a pipeline in a thread; yields its URL."""
     settings = Settings()
-    app = app_without_lifespan(
-        settings, Running(opened=service_of(settings=settings, query=pipeline))
-    )
+    service = service_of(settings=settings, query=pipeline, router=Router(Observations()))
+    app = app_without_lifespan(settings, Running(opened=service))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
