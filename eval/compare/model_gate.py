@@ -33,7 +33,7 @@ MOST_UNLIKE = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What was measured of one model.
+    """The measurements of one model.
 
     `losses` are the negative log-likelihoods of the texts' tokens, in nats. `scores` are by the
     question's id. `answers` are the outcomes of one's own questions, by id.

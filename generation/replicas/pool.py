@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class Pool:
-    """What is known of each replica, by its number.
+    """The state of each replica, by its number.
 
     A replica is in rotation if it is ready and not ejected. Its load is the tokens of our requests
     under way, and of the requests in its engine's queue as far as it tells: these may be another

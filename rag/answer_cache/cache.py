@@ -40,7 +40,7 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What there is for a key: an answer, or the flight in which it is made."""
+    """The result of a look-up: an answer, or the flight in which it is made."""
 
     result: cache_metrics.CacheResult
     landed: Landed | None = None

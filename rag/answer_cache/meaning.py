@@ -139,7 +139,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What carries the meaning of a question: its terms in their order, negations, tense, kind."""
+    """The meaning of a question: its terms in their order, negations, tense and kind."""
 
     language: str | None
     negations: int

@@ -31,7 +31,7 @@ _EXAMPLE: JsonDict = {"kind": "canary", "variant": "prompt-2", "version": 0}
 
 
 class Tolerances(FewUnknown):
-    """What a canary may be worse by: shares, and factors of seconds and cost."""
+    """The most by which a canary may be worse: shares, and factors of seconds and cost."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -113,8 +113,7 @@ async def open_ingesting(
         stack.push_async_callback(index.close)
         await _find_losses(catalog, index)
         await stack.enter_async_context(index.erasing())
-        parser = build_parser(settings)
-        stack.callback(parser.close)
+        stack.callback((parser := build_parser(settings)).close)
         ledger = await open_ledger(settings.gateway, catalog, stack)
         cache = open_model_cache(settings, stack)
         ingest = IngestPipeline(
@@ -135,8 +134,7 @@ async def open_ingesting(
             seconds=settings.queue.task_seconds,
         )
         await stack.enter_async_context(cleanup.started())
-        opening = settling(pipeline=ingest, index=index, catalog=catalog)
-        await stack.enter_async_context(opening)
+        await stack.enter_async_context(settling(pipeline=ingest, index=index, catalog=catalog))
         yield Ingesting(
             **attributes_of(storage),
             spool=spool,

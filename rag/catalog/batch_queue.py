@@ -96,7 +96,7 @@ _END = (
 
 
 class BatchQueue:
-    """What runners call. It serves the process, and has all tenants' rows."""
+    """The calls of runners. It serves the process, and has all tenants' rows."""
 
     def __init__(self, database: Database) -> None:
         self._db = database

@@ -254,7 +254,7 @@ class Queue(Response):
 
 
 class Fault(Response):
-    """What was wrong with a dependency, and when."""
+    """The last fault of a dependency, and its time."""
 
     at: str
     message: str

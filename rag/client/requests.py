@@ -97,7 +97,7 @@ class Guards(TypedDict, total=False):
 
 
 class Tolerances(TypedDict, total=False):
-    """What a canary may be worse by: shares, and factors of seconds and cost."""
+    """The most by which a canary may be worse: shares, and factors of seconds and cost."""
 
     errors: float
     abstained: float

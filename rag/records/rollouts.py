@@ -112,7 +112,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What one process saw of an arm since it last told, by measure."""
+    """The values that one process saw of an arm since it last told, by measure."""
 
     arm: Arm
     tallies: Mapping[Measure, Tally]

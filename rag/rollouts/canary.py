@@ -26,7 +26,7 @@ Evidence = Mapping[str, Mapping[str, list[float]]]
 
 
 class Decision(NamedTuple):
-    """What becomes of a rollout, and why."""
+    """The next action on a rollout, and its reason."""
 
     action: Literal["hold", "advance", "roll_back"]
     reason: str

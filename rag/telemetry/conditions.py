@@ -32,7 +32,7 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What was wrong, and when, in seconds since 1970."""
+    """A fault of a dependency, and its time in seconds since 1970."""
 
     at: float
     message: str

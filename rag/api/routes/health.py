@@ -51,7 +51,7 @@ async def readyz(request: Request, storage: StorageDep, _queue: QueueDep) -> dic
 
 
 class FaultOut(BaseModel):
-    """What was wrong, and when."""
+    """The last fault of a dependency, and its time."""
 
     at: str
     message: str

@@ -31,7 +31,7 @@ TEXT_CHARS = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What both models are measured with.
+    """The texts and questions that both models are measured with.
 
     Attributes:
         corpus: the set of questions.
