@@ -33,7 +33,7 @@ ALONE = 200
 """Questions asked one after another, for the cost of choosing."""
 AT_ONCE = 4
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-SERVED = 0.8
+SERVED = 0.6
 """The `min_confidence` of the service that is asked as well."""
 ENGINE = {"enforce_eager": True, "max_model_len": 4096, "kv_cache_memory_bytes": 256 << 20}
 QUOTES: dict[str, Any] = {"name": "quotes", "generator": {"kind": "extractive"}}
