@@ -61,6 +61,19 @@ def environment(data: Path, extra: Mapping[str, str] | None = None) -> dict[str,
     return clean | own | dict(extra or {})
 
 
+def cluster_settings(*, index_port: int, catalog_url: str, broker_url: str) -> dict[str, str]:
+    """Returns the environment of processes that share an index, a catalog and a broker."""
+    return {
+        "RAG_INDEX__KIND": "qdrant",
+        "RAG_INDEX__URL": f"http://127.0.0.1:{index_port}",
+        "RAG_INDEX__GRPC_PORT": str(index_port),
+        "RAG_CATALOG__KIND": "postgres",
+        "RAG_CATALOG__URL": catalog_url,
+        "RAG_QUEUE__KIND": "celery",
+        "RAG_QUEUE__BROKER_URL": broker_url,
+    }
+
+
 def start(
     *arguments: str,
     data: Path,

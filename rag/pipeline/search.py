@@ -258,7 +258,8 @@ class InTime:
         if late:
             raise UpstreamError(
                 f"The question was not answered within {self._seconds:g} s: {self._stage} took too"
-                " long. Try again, or raise the setting limits.query_seconds.",
+                " long. Try again, or raise the setting limits.query_seconds, or query_seconds of"
+                " its class in admission.",
                 code="deadline",
                 retry_after=self._seconds,  # by then the present work has ended
             ) from None

@@ -9,7 +9,7 @@ from rag.settings.storage import with_scheme
 
 
 class ModelCacheSettings(Part):
-    """What embedder and reranker computed for a tenant's texts is kept in Redis, for all."""
+    """Redis, which keeps the vectors and scores of a tenant's texts for all processes."""
 
     url: SecretStr | None = Field(None, description="redis://HOST:PORT/0; none: nothing is kept.")
     ttl_seconds: float = Field(604_800.0, gt=0, description="For which a result is kept.")

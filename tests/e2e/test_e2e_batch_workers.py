@@ -14,7 +14,16 @@ from tests.e2e.test_e2e_batches import chat, client_of, ended, read, sent
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import redis_server
-from tests.servers import RAG, rag, serving, start, submit, wait_for, working
+from tests.servers import (
+    RAG,
+    cluster_settings,
+    rag,
+    serving,
+    start,
+    submit,
+    wait_for,
+    working,
+)
 
 pytestmark = pytest.mark.anyio
 LINES = 200
@@ -25,15 +34,9 @@ async def test_workers_share_a_batch_and_one_that_is_killed_is_replaced(
 ) -> None:
     async with grpc_port() as port:
         with redis_server(tmp_path / "redis", durable=True) as broker:
-            settings = {
-                "RAG_INDEX__KIND": "qdrant",
-                "RAG_INDEX__URL": f"http://127.0.0.1:{port}",
-                "RAG_INDEX__GRPC_PORT": str(port),
-                "RAG_CATALOG__KIND": "postgres",
-                "RAG_CATALOG__URL": postgres.new_database(),
-                "RAG_QUEUE__KIND": "celery",
-                "RAG_QUEUE__BROKER_URL": broker.url,
-            }
+            settings = cluster_settings(
+                index_port=port, catalog_url=postgres.new_database(), broker_url=broker.url
+            )
             # In a thread: the index answers on this event loop.
             await asyncio.to_thread(_kill_a_worker, tmp_path, settings)
 

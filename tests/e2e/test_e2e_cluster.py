@@ -13,6 +13,7 @@ from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import redis_server
 from tests.servers import (
+    cluster_settings,
     contents,
     ended,
     serving,
@@ -32,15 +33,9 @@ async def test_an_api_that_is_killed_in_a_load_loses_and_doubles_nothing(
 ) -> None:
     async with grpc_port() as port:
         with redis_server(tmp_path / "redis", durable=True) as broker:
-            settings = {
-                "RAG_INDEX__KIND": "qdrant",
-                "RAG_INDEX__URL": f"http://127.0.0.1:{port}",
-                "RAG_INDEX__GRPC_PORT": str(port),
-                "RAG_CATALOG__KIND": "postgres",
-                "RAG_CATALOG__URL": postgres.new_database(),
-                "RAG_QUEUE__KIND": "celery",
-                "RAG_QUEUE__BROKER_URL": broker.url,
-            }
+            settings = cluster_settings(
+                index_port=port, catalog_url=postgres.new_database(), broker_url=broker.url
+            )
             # In a thread: the index answers on this event loop.
             await asyncio.to_thread(_load_and_kill, tmp_path, settings)
 

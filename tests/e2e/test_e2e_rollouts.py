@@ -14,7 +14,17 @@ from tests.model_server import model_server, refuses
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import redis_server
-from tests.servers import RAG, Json, Server, rag, serving, submit, wait_for, working
+from tests.servers import (
+    RAG,
+    Json,
+    Server,
+    cluster_settings,
+    rag,
+    serving,
+    submit,
+    wait_for,
+    working,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -29,16 +39,9 @@ async def test_a_rollout_holds_in_all_processes_and_outlives_each_of_them(
             with redis_server(tmp_path / "redis") as broker:
                 llm = {"kind": "openai", "base_url": engine.base_url, "model": "tiny"}
                 variants = {"llm": {"generator": llm}, "deeper": {"retrieval": {"depth": 120}}}
-                env = {
-                    "RAG_INDEX__KIND": "qdrant",
-                    "RAG_INDEX__URL": f"http://127.0.0.1:{port}",
-                    "RAG_INDEX__GRPC_PORT": str(port),
-                    "RAG_CATALOG__KIND": "postgres",
-                    "RAG_CATALOG__URL": postgres.new_database(),
-                    "RAG_QUEUE__KIND": "celery",
-                    "RAG_QUEUE__BROKER_URL": broker.url,
-                    "RAG_VARIANTS": json.dumps(variants),
-                }
+                env = cluster_settings(
+                    index_port=port, catalog_url=postgres.new_database(), broker_url=broker.url
+                ) | {"RAG_VARIANTS": json.dumps(variants)}
                 # In a thread: the index answers on this event loop.
                 await asyncio.to_thread(_roll_out, tmp_path, env)
 
