@@ -1,0 +1,1 @@
+"""The work of operators: backups, capacity, objectives, experiments, synthetic questions."""
