@@ -162,6 +162,8 @@ class AnswerRecorder:
 
 
 def _live(query: Query, trace: Trace, answer: Answer, *, sent: bool, to_score: bool) -> LiveAnswer:
+    # An arm's answer, unless another pipeline wrote it in its place.
+    arm = trace.arm if trace.arm and trace.arm.variant == answer.variant else None
     return LiveAnswer(
         id=answer.id,
         trace_id=trace.id,
@@ -191,8 +193,8 @@ def _live(query: Query, trace: Trace, answer: Answer, *, sent: bool, to_score: b
         input_tokens=answer.usage.input_tokens,
         output_tokens=answer.usage.output_tokens,
         variant=answer.variant,
-        rollout=trace.arm.rollout if trace.arm else None,
-        rollout_version=trace.arm.version if trace.arm else None,
+        rollout=arm.rollout if arm else None,
+        rollout_version=arm.version if arm else None,
     )
 
 

@@ -162,7 +162,7 @@ async def chat_as_ollama(
     )
     await reserve(request, query, service)
     started = time.perf_counter_ns()
-    pipeline, query = service.route(query, trace)
+    pipeline, query = await service.route(query, trace)
     if body.stream is False:
         answer = await until_hangup(request, pipeline.answer(query, trace))
         return json_response(_line(body.model, _text(answer)) | _end(answer, started))
