@@ -13,7 +13,7 @@ from typing import Any
 from rag.catalog.answers import Answers
 from rag.errors import RagError
 from rag.privacy.policy import Privacy
-from rag.records import LiveAnswer
+from rag.records import DAY, LiveAnswer
 from rag.telemetry import metrics
 from rag.telemetry.trace import Trace, is_sampled, trace_json
 from rag.types import Answer, Citation, Claim, Hit, Query
@@ -24,7 +24,6 @@ GATHER_SECONDS = 0.2
 """Seconds in which answers are gathered for one transaction."""
 FLUSH_SECONDS = 5.0
 """Seconds at the end for the answers that still wait."""
-DAY = 24 * 3600.0
 TIDY_SECONDS = 600.0
 _STAGES = ("retrieve", "rerank", "generate", "cite")
 _log = logging.getLogger(__name__)
