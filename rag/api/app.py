@@ -42,11 +42,22 @@ CLIENT_GONE = 499
 
 
 def create_app(
-    settings: Settings, *, url: str, host: str, on_failure: Callable[[], None]
+    settings: Settings,
+    *,
+    url: str,
+    host: str,
+    on_failure: Callable[[], None],
+    waits: bool = False,
 ) -> FastAPI:
-    """Returns an app that serves `settings` at `url`; `on_failure` is called if it cannot start.
+    """Returns an app that serves `settings`.
 
-    `host` is the name or address that the server listens on.
+    Args:
+        settings: Those of the service.
+        url: Its address.
+        host: The name or address that the server listens on.
+        on_failure: Called if it cannot start.
+        waits: Its startup lasts until the models are loaded; otherwise they are loaded while it
+            answers already.
     """
     with importing():  # here: commands, which open less, need none of it
         from rag.api.batch_calls import answering_batches
@@ -54,7 +65,7 @@ def create_app(
         from rag.build.health_checks import open_health
         from rag.build.running import announcing, rolling_out, scoring, start
 
-    running = Running()
+    running, loaded = Running(), asyncio.Event()
 
     async def serve() -> None:
         try:
@@ -74,6 +85,7 @@ def create_app(
                 service.announce(url)
                 running.opened, running.queue, running.gateway = service, queue, gateway
                 running.audit = gateway.audit if gateway else None
+                loaded.set()
                 async with answering_batches(app, service):
                     await asyncio.Event().wait()
         except RagError as error:
@@ -86,12 +98,15 @@ def create_app(
             running.failure = RagError(
                 f"Internal error at the start, please report it: {name}. The log has the trace."
             )
+        loaded.set()
         on_failure()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(serve())
         try:
+            if waits:
+                await loaded.wait()
             yield
         finally:
             loading.cancel()

@@ -7,6 +7,7 @@ import resource
 import socket
 import ssl
 import sys
+from functools import partial
 from ipaddress import ip_address
 
 import uvicorn
@@ -16,6 +17,7 @@ from rag.api.app import create_app
 from rag.api.connections import BoundedProtocol
 from rag.build.waiting import drain_seconds
 from rag.cli.draining_server import DrainingServer
+from rag.cli.server_processes import ServerProcesses, check_shareable
 from rag.errors import ConfigError
 from rag.privacy.redaction import words
 from rag.settings.operations import ServerSettings
@@ -37,6 +39,8 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
             would be open to others than this machine.
     """
     logs.configure(settings.log.format)
+    if settings.server.processes > 1:
+        check_shareable(settings)
     _raise_descriptors()
     _check_certificate(settings.server)
     listener = _listen(host, port)
@@ -44,8 +48,39 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     if not settings.gateway.enabled:
         _check_reach(listener, insists=settings.server.allow_unauthenticated)
+    line = f"Plumbline serves {settings.data_dir} at {url} (docs: {url}/docs)"
+    line += "" if settings.gateway.enabled else "; callers need no key (gateway.enabled)"
+    print(line, file=sys.stderr)  # noqa: T201
+    one = partial(_serve_one, settings, host, url)
+    if settings.server.processes > 1:
+        ServerProcesses(one, listener, settings.server.processes).run()
+    else:
+        one(listener)
+    return 0
+
+
+def _serve_one(
+    settings: Settings, host: str, url: str, listener: socket.socket, waits: bool = False
+) -> None:
+    """Serves in this process until stopped.
+
+    Args:
+        settings: those of the service.
+        host: the address that it listens on.
+        url: its own.
+        listener: has the connections.
+        waits: it takes none before its models are loaded, because other processes do.
+
+    Raises:
+        RagError: It cannot start.
+    """
+    logs.configure(settings.log.format)
     app = create_app(
-        settings, url=url, host=host, on_failure=lambda: setattr(server, "should_exit", True)
+        settings,
+        url=url,
+        host=host,
+        waits=waits,
+        on_failure=lambda: setattr(server, "should_exit", True),
     )
     server = DrainingServer(
         _config(app, settings.server),
@@ -53,13 +88,9 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
         seconds=drain_seconds(settings),
         notice=settings.server.stop_notice,
     )
-    line = f"Plumbline serves {settings.data_dir} at {url} (docs: {url}/docs)"
-    line += "" if settings.gateway.enabled else "; callers need no key (gateway.enabled)"
-    print(line, file=sys.stderr)  # noqa: T201
     server.run(sockets=[listener])
     if failure := app.state.running.failure:
         raise failure
-    return 0
 
 
 def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:

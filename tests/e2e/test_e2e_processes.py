@@ -1,0 +1,124 @@
+"""`rag serve` with two processes on one address: killed, stopped, and refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import httpx
+import pytest
+
+from tests.postgres import PostgresServer
+from tests.qdrant_grpc import grpc_port
+from tests.servers import PATIENCE, RAG, Server, launched, rag, serving, submit, wait_for
+
+pytestmark = pytest.mark.anyio
+QUESTION = {"query": "When does the harbour open?"}
+HARBOUR = {"id": "harbour", "text": "The harbour opens at 6 in the morning."}
+CLIENTS = 4
+
+
+def on_servers(port: int, postgres: PostgresServer) -> dict[str, str]:
+    return {
+        "RAG_SERVER__PROCESSES": "2",
+        "RAG_INDEX__KIND": "qdrant",
+        "RAG_INDEX__URL": f"http://127.0.0.1:{port}",
+        "RAG_INDEX__GRPC_PORT": str(port),
+        "RAG_CATALOG__KIND": "postgres",
+        "RAG_CATALOG__URL": postgres.new_database(),
+    }
+
+
+def children(parent: int) -> set[int]:
+    """Returns the processes of a server that serve."""
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return {int(pid) for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()}
+
+
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists() and "(Z" not in Path(f"/proc/{pid}/stat").read_text()
+
+
+async def test_a_process_that_is_killed_is_replaced_and_all_end_with_their_parent(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    async with grpc_port() as port:
+        settings = on_servers(port, postgres)
+        # In a thread: the index answers on this event loop.
+        await asyncio.to_thread(_kill, tmp_path, settings)
+
+
+def _kill(folder: Path, settings: Mapping[str, str]) -> None:
+    with serving(folder / "data", env=settings, command=RAG) as server, server.client() as http:
+        submit(http, HARBOUR)
+        first = wait_for(lambda: found if len(found := children(server.process.pid)) == 2 else None)
+        failed = _while_asked(server, lambda: _replaced(server, first))
+        assert failed <= CLIENTS  # those under way
+        assert server.process.poll() is None
+
+        pid = server.process.pid
+        left = children(pid)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
+        assert not [each for each in left if is_there(each)]
+    assert "ended (exit code -9)" in server.log.read_text()
+
+    with serving(folder / "data", env=settings, command=RAG) as server:
+        left = children(server.process.pid)
+        server.kill()
+        wait_for(lambda: not [each for each in left if is_there(each)] or None)
+
+
+def _replaced(server: Server, first: set[int]) -> None:
+    killed = min(first)
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: len(children(server.process.pid) - {killed}) == 2 or None)
+
+
+def _while_asked(server: Server, work: Callable[[], None]) -> int:
+    """Does the work while clients ask; returns how many questions got no answer."""
+    over = Event()
+
+    def ask() -> int:
+        failed = 0
+        with server.client() as http:
+            while not over.is_set():
+                try:
+                    response = http.post("/v1/query", json=QUESTION)
+                except httpx.TransportError:
+                    failed += 1
+                else:
+                    assert "6 in the morning" in response.json()["answer"]
+        return failed
+
+    with ThreadPoolExecutor() as threads:
+        asking = [threads.submit(ask) for _ in range(CLIENTS)]
+        try:
+            work()
+        finally:
+            over.set()
+        return sum(each.result() for each in asking)
+
+
+def test_a_data_folder_of_one_process_is_not_for_several(tmp_path: Path) -> None:
+    ran = rag("serve", data=tmp_path / "data", env={"RAG_SERVER__PROCESSES": "2"})
+    assert ran.returncode == 2
+    assert "server.processes is 2, and one process owns the data folder" in ran.stderr
+
+
+def test_if_none_can_start_the_reason_is_said_once(tmp_path: Path) -> None:
+    away = {
+        "RAG_SERVER__PROCESSES": "2",
+        "RAG_INDEX__KIND": "qdrant",
+        "RAG_INDEX__URL": "http://127.0.0.1:1",
+        "RAG_CATALOG__KIND": "postgres",
+        "RAG_CATALOG__URL": "postgresql://plumbline@127.0.0.1:1/plumbline",
+    }
+    with launched(tmp_path / "data", env=away, command=RAG) as server:
+        assert server.process.wait(PATIENCE) == 1
+    assert server.log.read_text().count("rag: ") == 1, server.log.read_text()
