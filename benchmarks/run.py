@@ -53,6 +53,7 @@ LONG = (
     "model_steps",
     "page",
     "power",
+    "processes",
     "qdrant",
     "ranks",
     "replicas",
