@@ -29,6 +29,7 @@ from rag.build.service import Service
 from rag.build.storage import Storage
 from rag.errors import RagError, StorageError
 from rag.gateway.limit_fields import LIMIT_FIELDS
+from rag.operations.slo.freeze import freeze_of
 from rag.privacy.redaction import words
 from rag.process.imports import importing
 from rag.settings.tree import Settings
@@ -143,6 +144,7 @@ def app_without_lifespan(
     add_pages(app)
     _add_page(app)
     app.state.running, app.state.settings = running, settings
+    running.freeze = freeze_of(settings.slo)
     for router in _all_routers() if routers is None else routers:
         app.include_router(router)
     metadata = ResourceMetadata(settings)

@@ -20,6 +20,7 @@ from rag.errors import BusyError, ForbiddenError, RagError
 from rag.gateway.api_keys import ApiKeys
 from rag.gateway.audit_log import AuditLog
 from rag.gateway.gateway import Gateway
+from rag.operations.slo.freeze import Freeze
 from rag.protocols import Queue
 from rag.records import CollectionRecord
 from rag.settings.tree import COLLECTION, Settings
@@ -45,6 +46,7 @@ class Running:
     gateway: Gateway | None = None
     audit: AuditLog | None = None
     health: Health | None = None
+    freeze: Freeze | None = None
     failure: RagError | None = None
     draining: bool = False
     """True once the process is to end: it finishes what it has begun."""

@@ -19,6 +19,7 @@ from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
 from rag.cli.models.model_arguments import add_models
 from rag.cli.printable import printable
 from rag.cli.rollout_arguments import add_rollout
+from rag.cli.slo_arguments import add_slo
 from rag.cli.tenant_arguments import add_audit, add_tenants
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(commands, host, url)
     _add_usage(commands, host, url)
     add_rollout(commands, host, url)
+    add_slo(commands, common)
     commands.add_parser(
         "mcp",
         parents=[remote],

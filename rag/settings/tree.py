@@ -63,6 +63,7 @@ from rag.settings.retrieval import (
     RetrievalSettings,
 )
 from rag.settings.routing import RouteSettings
+from rag.settings.slo import SloSettings
 from rag.settings.storage import (
     CeleryQueueSettings,
     EdgeSettings,
@@ -192,6 +193,7 @@ class Settings(BaseSettings):
         {}, description="Pipelines that differ from this one, for rollouts."
     )
     metrics: MetricsSettings = MetricsSettings()
+    slo: SloSettings = SloSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     admission: AdmissionSettings = AdmissionSettings()

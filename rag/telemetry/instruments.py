@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-_SECONDS = (
+SECONDS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0),
 )
-_FIRST_TOKEN = (
+FIRST_TOKEN = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 30.0),
 )
-_PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
-_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Bounds of the histograms of seconds and of scores; an objective's threshold is one of them."""
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MODEL = "gen_ai_request_model"
 
@@ -25,7 +26,7 @@ requests = Histogram(
     "http_server_request_duration_seconds",
     "From the first byte of a request to the last of its response.",
     ["http_request_method", "http_route", "http_response_status_code", "error_type"],
-    buckets=_SECONDS,
+    buckets=SECONDS,
 )
 questions = Counter(
     "plumbline_questions",
@@ -52,6 +53,10 @@ rollout_decisions = Counter(
     "What became of rollouts by themselves: advance, promote, roll_back.",
     ["action"],
 )
+rollouts_frozen = Gauge(
+    "plumbline_rollouts_frozen",
+    "1 while canaries do not grow: an error budget is spent, or not known.",
+)
 under_way = Gauge(
     "plumbline_questions_under_way", "Searches, answers and tasks that have not ended."
 )
@@ -60,13 +65,13 @@ waits = Histogram(
     "plumbline_question_wait_seconds",
     "What questions waited for a place.",
     ["class"],
-    buckets=_SECONDS,
+    buckets=SECONDS,
 )
 stages = Histogram(
     "plumbline_stage_duration_seconds",
     "What a stage took of a question.",
     ["stage"],
-    buckets=_SECONDS,
+    buckets=SECONDS,
 )
 degraded = Counter("plumbline_degraded", "Questions that a stage had to be left out of.", ["stage"])
 routes = Counter(
@@ -88,13 +93,13 @@ first_token = Histogram(
     "gen_ai_server_time_to_first_token_seconds",
     "From the prompt to the first piece of the text.",
     [_MODEL],
-    buckets=_FIRST_TOKEN,
+    buckets=FIRST_TOKEN,
 )
 per_token = Histogram(
     "gen_ai_server_time_per_output_token_seconds",
     "Of each token after the first.",
     [_MODEL],
-    buckets=_PER_TOKEN,
+    buckets=PER_TOKEN,
 )
 tokens = Counter(
     "gen_ai_client_token_usage", "Tokens through language models.", ["gen_ai_token_type", "tenant"]
@@ -127,7 +132,7 @@ scores = Histogram(
     "plumbline_score",
     "Scores of live answers, 0 to 1, of a sampled share.",
     ["score"],
-    buckets=_SHARES,
+    buckets=SHARES,
 )
 scored = Counter(
     "plumbline_answers_scored",

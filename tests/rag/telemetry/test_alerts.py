@@ -16,13 +16,15 @@ from promql_parser import AggregateExpr, BinaryExpr, Expr, MatchOp, VectorSelect
 from rag.telemetry import cache_metrics, instruments, metrics
 from rag.types import REASONS, Delta, Usage
 from tests.places import ROOT
-from tests.prometheus import RULES, needs_promtool, promtool
+from tests.prometheus import OBJECTIVES, RULES, needs_promtool, promtool
 from tests.rag.telemetry.test_metrics import BACKLOG
 
 PROMETHEUS = RULES.parent
 RUNBOOKS = ROOT / "docs" / "runbooks"
 DASHBOARD = ROOT / "deploy" / "grafana" / "plumbline.json"
-GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
+GROUPS: list[dict[str, Any]] = [
+    group for file in (RULES, OBJECTIVES) for group in yaml.safe_load(file.read_text())["groups"]
+]
 RULE_LIST: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
 ALARMS = {rule["alert"]: rule for rule in RULE_LIST if "alert" in rule}
 RECORDS = [rule for rule in RULE_LIST if "record" in rule]
@@ -145,12 +147,12 @@ def test_an_alarm_says_what_is_so_and_where_to_read_on(known: Labels, name: str)
     assert "$value" in annotations["description"]
     used = set(re.findall(r"\$labels\.(\w+)", " ".join(annotations.values())))
     assert used <= labels_of(rule["expr"], known)
-    unit_tests = (PROMETHEUS / "alerts_test.yml").read_text()
+    unit_tests = "".join(file.read_text() for file in PROMETHEUS.glob("*_test.yml"))
     assert f'alertname="{name}"' in unit_tests or f"alertname: {name}" in unit_tests
 
 
 def test_every_alarm_has_a_page_and_every_page_an_alarm() -> None:
-    pages = {page.stem for page in RUNBOOKS.glob("*.md")} - {"README"}
+    pages = {page.stem for page in RUNBOOKS.glob("Plumbline*.md")}
     assert pages == set(ALARMS)
     for index in (RUNBOOKS / "README.md", ROOT / "docs" / "alarms.md"):
         assert set(re.findall(r"\b(Plumbline[A-Z]\w+)\.md\)", index.read_text())) == pages
@@ -233,9 +235,9 @@ def test_legends_and_the_job_are_of_the_series(known: Labels) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("check", "rules", "--lint=all", "--lint-fatal", RULES),
+        ("check", "rules", "--lint=all", "--lint-fatal", RULES, OBJECTIVES),
         ("check", "config", PROMETHEUS / "prometheus.yml"),
-        ("test", "rules", PROMETHEUS / "alerts_test.yml"),
+        ("test", "rules", PROMETHEUS / "alerts_test.yml", PROMETHEUS / "slo_test.yml"),
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )
