@@ -10,6 +10,7 @@ from uuid import uuid4
 from celery import Celery
 from celery.signals import after_setup_logger, after_setup_task_logger
 
+from rag.operations.gpu.watch import GpuWatch, watching
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs, metrics
@@ -25,6 +26,7 @@ from workers.celery_app import (
     queues_of,
 )
 from workers.consumer import PromptConsumer
+from workers.resting import resting
 from workers.runtime import Runtime
 from workers.tasks import all_or_embed, parse_alone
 
@@ -56,8 +58,9 @@ def work(settings: Settings, queue: CeleryQueueSettings, *, stage: Stage | None 
     app.task(runtime.score, name=SCORE)
     app.task(runtime.answer, name=ASK)
     try:
-        while _consume(app, name, queues, queue.concurrency):
-            _log.warning("The broker is gone: connecting again.")
+        with watching(settings.gpu) as gpus:
+            while _consume(app, name, queues, queue.concurrency, gpus):
+                _log.warning("The broker is gone: connecting again.")
     finally:
         runtime.close()
     return 0
@@ -69,7 +72,9 @@ def _mask_logs(logger: logging.Logger, **_: object) -> None:
         logs.mask(handler)
 
 
-def _consume(app: Celery, name: str, queues: Sequence[str], concurrency: int) -> bool:
+def _consume(
+    app: Celery, name: str, queues: Sequence[str], concurrency: int, gpus: GpuWatch | None
+) -> bool:
     """Takes tasks until it is stopped; returns True if it ended because of a lost connection."""
     worker = app.Worker(
         hostname=name,
@@ -81,5 +86,6 @@ def _consume(app: Celery, name: str, queues: Sequence[str], concurrency: int) ->
         without_mingle=True,
         without_gossip=True,
     )
-    worker.start()
+    with resting(app, name, queues, gpus):
+        worker.start()
     return bool(worker.exitcode)

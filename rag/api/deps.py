@@ -20,6 +20,7 @@ from rag.errors import BusyError, ForbiddenError, RagError
 from rag.gateway.api_keys import ApiKeys
 from rag.gateway.audit_log import AuditLog
 from rag.gateway.gateway import Gateway
+from rag.operations.gpu.watch import GpuWatch
 from rag.operations.slo.freeze import Freeze
 from rag.protocols import Queue
 from rag.records import CollectionRecord
@@ -47,6 +48,7 @@ class Running:
     audit: AuditLog | None = None
     health: Health | None = None
     freeze: Freeze | None = None
+    gpus: GpuWatch | None = None
     failure: RagError | None = None
     draining: bool = False
     """True once the process is to end: it finishes what it has begun."""

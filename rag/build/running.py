@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -12,14 +14,21 @@ from rag.build.queue_backends import queue_backend
 from rag.build.service import Service, open_service
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.catalog.answers import quality
+from rag.operations.gpu.watch import GpuWatch
 from rag.protocols import Queue
+from rag.settings.storage import LocalQueueSettings
 from rag.settings.tree import Settings
 from rag.types import Answer, Query
+from workers.local_queue import running
 from workers.scoring_queue import ScoringQueue
 from workers.webhooks import WebhookQueue
 
 if TYPE_CHECKING:
     from retrieval.embedders.embedder import ModelEmbedder
+
+LOOK_SECONDS = 1.0
+"""Seconds between looks at the health of the GPUs."""
+_log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
@@ -32,6 +41,31 @@ async def start(
     """
     async with open_service(settings, wrappers, embedder) as service:
         yield service, queue_backend(settings).queue(service)
+
+
+@contextlib.asynccontextmanager
+async def ingesting(service: Service, queue: Queue, gpus: GpuWatch | None) -> AsyncIterator[None]:
+    """Runs the queue until the end of the block.
+
+    Where this process ingests itself, nothing is ingested while a GPU of it has a fault: documents
+    under way start over later.
+    """
+    if gpus is None or not isinstance(service.settings.queue, LocalQueueSettings):
+        async with queue.started():
+            yield
+        return
+    async with running(_ingest_while_healthy(queue, gpus)):
+        yield
+
+
+async def _ingest_while_healthy(queue: Queue, gpus: GpuWatch) -> None:
+    while True:
+        async with queue.started():
+            while not gpus.faults:
+                await asyncio.sleep(LOOK_SECONDS)
+        _log.warning("No document is ingested until the GPUs are healthy.")
+        while gpus.faults:
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 @contextlib.asynccontextmanager

@@ -41,6 +41,7 @@ from rag.settings.answer_cache import (
 )
 from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
+from rag.settings.gpu import GpuSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
 from rag.settings.model_cache import ModelCacheSettings
 from rag.settings.operations import (
@@ -194,6 +195,7 @@ class Settings(BaseSettings):
     )
     metrics: MetricsSettings = MetricsSettings()
     slo: SloSettings = SloSettings()
+    gpu: GpuSettings = GpuSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     admission: AdmissionSettings = AdmissionSettings()

@@ -219,3 +219,18 @@ replica_prefix = Gauge(
     "Prompt tokens since its engine's start: looked up in its prefix cache, and found there.",
     ["replica", "result"],
 )
+gpus_known = Gauge(
+    "plumbline_gpus_known", "1 while the state of a process's GPUs is known, 0 if not.", ["source"]
+)
+gpu_healthy = Gauge("plumbline_gpu_healthy", "1 while a GPU has no fault.", ["gpu"])
+gpu_celsius = Gauge("plumbline_gpu_temperature_celsius", "Temperature of a GPU's die.", ["gpu"])
+gpu_memory = Gauge("plumbline_gpu_memory_total_bytes", "Memory of a GPU.", ["gpu"])
+gpu_memory_used = Gauge("plumbline_gpu_memory_used_bytes", "What is in use of it.", ["gpu"])
+gpu_watts = Gauge("plumbline_gpu_power_watts", "Power that a GPU draws.", ["gpu"])
+gpu_ecc = Gauge(
+    "plumbline_gpu_ecc_errors", "Uncorrected ECC errors since the driver was loaded.", ["gpu"]
+)
+gpu_slowed = Gauge(
+    "plumbline_gpu_slowed", "1 while a GPU's clocks are low for this reason.", ["gpu", "reason"]
+)
+gpu_xids = Counter("plumbline_gpu_xids", "XIDs that the driver reported of a GPU.", ["gpu", "xid"])

@@ -101,6 +101,7 @@ async def test_a_canary_does_not_grow_by_itself_in_a_freeze(
 
             async def promoted() -> bool:
                 await ask(http)
-                return (await http.get("/v1/rollouts/new")).json()["state"] == "promoted"
+                state: str = (await http.get("/v1/rollouts/new")).json()["state"]
+                return state == "promoted"
 
             await until(promoted)
