@@ -236,6 +236,7 @@ class Jobs:
             to_score=waiting["answers"],
             oldest_to_score_seconds=max(0.0, age),
             batch_lines=int(lines["left"] or 0),
+            batch_seconds_left=lines["first"] and max(0.0, lines["first"] - time.time()),
         )
 
 

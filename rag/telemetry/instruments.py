@@ -214,6 +214,11 @@ replica_waiting = Gauge(
 replica_kv_cache = Gauge(
     "plumbline_replica_kv_cache_usage", "Share of its KV cache that is in use.", ["replica"]
 )
+replica_preemptions = Gauge(
+    "plumbline_replica_preemptions",
+    "Requests that its engine took out of its KV cache, since the engine's start.",
+    ["replica"],
+)
 replica_prefix = Gauge(
     "plumbline_replica_prefix_tokens",
     "Prompt tokens since its engine's start: looked up in its prefix cache, and found there.",

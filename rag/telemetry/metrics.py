@@ -16,9 +16,7 @@ from typing import Literal, get_args
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
-    CollectorRegistry,
     Counter,
-    Gauge,
     generate_latest,
     start_http_server,
 )
@@ -26,6 +24,7 @@ from prometheus_client import (
 from rag.errors import ConfigError
 from rag.records import Backlog
 from rag.telemetry import cache_metrics, instruments
+from rag.telemetry.backlog_metrics import registry_of
 from rag.types import (
     Answer,
     ChatTaskKind,
@@ -131,7 +130,7 @@ label_tenants(())
 
 def exposition(found: Backlog | None) -> bytes:
     """Returns all metrics in Prometheus's format, with the catalog's backlog; None: unknown."""
-    return generate_latest(REGISTRY) + generate_latest(_backlog(found))
+    return generate_latest(REGISTRY) + generate_latest(registry_of(found))
 
 
 def serve(host: str, port: int) -> None:
@@ -338,55 +337,6 @@ def usage_outlier(tenant: str) -> None:
 def audit_rows(outcome: Literal["written", "lost"], count: int) -> None:
     """Counts rows of the audit log."""
     instruments.audit_rows.labels(outcome).inc(count)
-
-
-def _backlog(found: Backlog | None) -> CollectorRegistry:
-    """Returns the metrics of the catalog's backlog, which covers all processes.
-
-    They are in a separate registry: only a process that asks the catalog exposes them.
-    """
-    registry = CollectorRegistry()
-    up = Gauge("plumbline_catalog_up", "Whether the catalog said what is open.", registry=registry)
-    up.set(found is not None)
-    if found is None:
-        return registry
-    tasks = Gauge(
-        "plumbline_tasks",
-        "Open tasks of all processes.",
-        ["stage", "priority", "state"],
-        registry=registry,
-    )
-    oldest = Gauge(
-        "plumbline_oldest_task_age_seconds",
-        "Since the oldest task that waits was accepted; none where none does.",
-        ["stage", "priority"],
-        registry=registry,
-    )
-    dead = Gauge("plumbline_dead_letters", "Documents that failed for good.", registry=registry)
-    for group in found.groups:
-        priority = "bulk" if group.bulk else "interactive"
-        tasks.labels(group.stage, priority, group.state).set(group.tasks)
-        if group.state == "pending":
-            oldest.labels(group.stage, priority).set(group.oldest_seconds)
-    dead.set(found.dead_letters)
-    lines = Gauge(
-        "plumbline_batch_lines_waiting",
-        "Lines of batches that wait, or are under way.",
-        registry=registry,
-    )
-    lines.set(found.batch_lines)
-    to_score = Gauge(
-        "plumbline_answers_to_score", "Answers that wait to be scored.", registry=registry
-    )
-    to_score.set(found.to_score)
-    if found.to_score:
-        given = Gauge(
-            "plumbline_oldest_answer_to_score_age_seconds",
-            "Since the oldest of them was given; none where none waits.",
-            registry=registry,
-        )
-        given.set(found.oldest_to_score_seconds)
-    return registry
 
 
 def webhook_message(outcome: Literal["delivered", "retried", "given up", "dropped"]) -> None:
