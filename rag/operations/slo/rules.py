@@ -168,8 +168,8 @@ def _budgets(settings: SloSettings) -> Iterator[Rule]:
         yield _ratio(window)
     if window not in _COUNTED:
         yield _count(window)
-    count = f'sum without (window) (plumbline:attempts:count{{window="{window}"}})'
-    ratio = f'sum without (window) (plumbline:failures:ratio{{window="{window}"}})'
+    count = f'sum by (job, sli) (plumbline:attempts:count{{window="{window}"}})'
+    ratio = f'sum by (job, sli) (plumbline:failures:ratio{{window="{window}"}})'
     yield _record(
         "budget_remaining",
         f"1 - {ratio} / {_ON} (1 - plumbline:slo:objective)\n"
