@@ -127,5 +127,7 @@ def _values(found: Sequence[Mapping[str, Any]], name: str) -> dict[tuple[str, st
 
 def _unknown(url: str, what: str) -> UpstreamError:
     return UpstreamError(
-        f"Prometheus at {masked(url)} (slo.prometheus_url) {what.rstrip('.')}.", code="slo_unknown"
+        f"Prometheus (slo.prometheus_url) {what.rstrip('.')}.",
+        code="slo_unknown",
+        detail=f"Its address: {masked(url)}.",
     )

@@ -177,6 +177,7 @@ def plain_names() -> list[str]:
         "gateway.limits.keys",
         "gateway.limits.tenants",
         "gateway.limits.tiers",
+        "gpu.xids",
         "metrics.tenants",
         "model_cache.url",
         "privacy.mask",
@@ -234,6 +235,16 @@ def test_every_setting_can_be_set_in_the_environment(
         "reader.keep_originals": "False",
         "server.public_url": "https://77",
         "reader.ocr_languages": "deu+eng",
+        "gpu.memory": "0.5",
+        "gpu.seconds": "7",
+        "gpu.watch": "True",
+        "slo.availability": "0.5",
+        "slo.first_token.share": "0.5",
+        "slo.groundedness.floor": "0.25",
+        "slo.groundedness.share": "0.5",
+        "slo.per_token.share": "0.5",
+        "slo.prometheus_url": "http://77",
+        "slo.retrieval.share": "0.5",
     }
     value = values.get(name, "77")
     if name.startswith("index."):

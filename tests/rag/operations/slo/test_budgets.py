@@ -127,7 +127,7 @@ async def test_what_is_not_known_says_why_and_freezes(answer: Answer, says: str)
     with pytest.raises(UpstreamError) as failed:
         await read()
     assert says in str(failed.value)
-    assert "secret" not in str(failed.value)
+    assert "http://***@prometheus" in failed.value.detail
     frozen = await Freeze(read).look()
     assert frozen is not None
     assert frozen.code == "budget_unknown"
