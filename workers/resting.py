@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from celery import Celery
 
 from rag.errors import UpstreamError
-from rag.operations.gpu.watch import GpuWatch
+from rag.operations.gpu.watching import GpuWatch
 from workers.celery_app import connected
 
 LOOK_SECONDS = 1.0

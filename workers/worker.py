@@ -10,7 +10,7 @@ from uuid import uuid4
 from celery import Celery
 from celery.signals import after_setup_logger, after_setup_task_logger
 
-from rag.operations.gpu.watch import GpuWatch, watching
+from rag.operations.gpu.watching import GpuWatch, watching
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs, metrics

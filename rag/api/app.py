@@ -29,7 +29,7 @@ from rag.build.service import Service
 from rag.build.storage import Storage
 from rag.errors import RagError, StorageError
 from rag.gateway.limit_fields import LIMIT_FIELDS
-from rag.operations.gpu.watch import watching
+from rag.operations.gpu.watching import watching
 from rag.operations.slo.freeze import freeze_of
 from rag.privacy.redaction import words
 from rag.process.imports import importing

@@ -20,7 +20,7 @@ from rag.errors import BusyError, ForbiddenError, RagError
 from rag.gateway.api_keys import ApiKeys
 from rag.gateway.audit_log import AuditLog
 from rag.gateway.gateway import Gateway
-from rag.operations.gpu.watch import GpuWatch
+from rag.operations.gpu.watching import GpuWatch
 from rag.operations.slo.freeze import Freeze
 from rag.protocols import Queue
 from rag.records import CollectionRecord

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from rag.build.service import Service
 from rag.errors import UpstreamError
-from rag.operations.gpu.watch import GpuWatch
-from rag.operations.slo.budgets import read_budgets
+from rag.operations.gpu.watching import GpuWatch
+from rag.operations.slo.error_budgets import read_budgets
 from rag.settings.answer_cache import RedisAnswerCacheSettings
 from rag.settings.generation import GeneratorSettings, OpenAISettings
 from rag.settings.storage import CeleryQueueSettings

@@ -14,7 +14,7 @@ from rag.build.queue_backends import queue_backend
 from rag.build.service import Service, open_service
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.catalog.answers import quality
-from rag.operations.gpu.watch import GpuWatch
+from rag.operations.gpu.watching import GpuWatch
 from rag.protocols import Queue
 from rag.settings.storage import LocalQueueSettings
 from rag.settings.tree import Settings
@@ -61,10 +61,10 @@ async def ingesting(service: Service, queue: Queue, gpus: GpuWatch | None) -> As
 async def _ingest_while_healthy(queue: Queue, gpus: GpuWatch) -> None:
     while True:
         async with queue.started():
-            while not gpus.faults:
+            while not gpus.faults:  # noqa: ASYNC110 - a thread finds them
                 await asyncio.sleep(LOOK_SECONDS)
         _log.warning("No document is ingested until the GPUs are healthy.")
-        while gpus.faults:
+        while gpus.faults:  # noqa: ASYNC110 - the same
             await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 
 from rag.cli import output
-from rag.operations.slo.budgets import read_budgets
+from rag.operations.slo.error_budgets import read_budgets
 from rag.operations.slo.rules import rule_file
 from rag.settings.tree import Settings
 

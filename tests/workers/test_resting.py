@@ -9,7 +9,7 @@ from typing import Any, cast
 from celery.contrib.testing.worker import start_worker
 from pydantic import SecretStr
 
-from rag.operations.gpu.watch import GpuWatch
+from rag.operations.gpu.watching import GpuWatch
 from rag.settings.storage import CeleryQueueSettings
 from tests.redis_server import redis_server
 from tests.servers import wait_for

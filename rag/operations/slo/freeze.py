@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rag.errors import ConflictError, RagError
-from rag.operations.slo.budgets import Budget, read_budgets
+from rag.operations.slo.error_budgets import Budget, read_budgets
 from rag.settings.slo import SloSettings
 
 FRESH_SECONDS = 15.0

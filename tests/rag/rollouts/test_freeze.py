@@ -11,7 +11,7 @@ import pytest
 
 from rag.cli.in_process import client_of
 from rag.operations.slo import freeze
-from rag.operations.slo.budgets import query
+from rag.operations.slo.error_budgets import query
 from rag.rollouts import controller
 from rag.settings.slo import SloSettings
 from rag.types import DEFAULT_TENANT, Principal

@@ -56,7 +56,7 @@ OF_VLLM = {
 }
 """Those that vLLM's engine exports in its process."""
 INSTANCE = ', instance=~"$instance"'
-"""A matcher of the dashboard. Series that the rules record are of a job, and match all instances."""
+"""A matcher of the dashboard; series that the rules record are of a job, and match all."""
 Labels = dict[str, set[str]]
 
 

@@ -14,10 +14,11 @@ from prometheus_client import REGISTRY
 
 from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
-from rag.operations.gpu import nvml, watch
+from rag.operations.gpu import nvml
+from rag.operations.gpu import watching as watches
 from rag.operations.gpu.judging import Judge
 from rag.operations.gpu.nvml import NvmlError, Reading
-from rag.operations.gpu.watch import GpuWatch, watching
+from rag.operations.gpu.watching import GpuWatch, watching
 from rag.settings.gpu import GpuSettings
 from rag.settings.tree import load_settings
 from rag.telemetry.conditions import Dependency, Health
@@ -31,7 +32,7 @@ NOTHING: dict[str, Any] = dict.fromkeys(("celsius", "memory", "milliwatts", "ecc
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The file with what the library says."""
     monkeypatch.delenv(nvml.VISIBLE, raising=False)
-    monkeypatch.setattr(watch, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(watches, "AGAIN_SECONDS", 0.05)
     monkeypatch.setattr(nvml, "WAIT_MS", 50)
     file = tmp_path / "nvml.json"
     say(file)

@@ -14,7 +14,7 @@ import pytest
 
 from rag.cli.main import main
 from rag.errors import ConfigError, UpstreamError
-from rag.operations.slo.budgets import Budget, read_budgets
+from rag.operations.slo.error_budgets import Budget, read_budgets
 from rag.operations.slo.freeze import Freeze, freeze_of
 from rag.operations.slo.objectives import fingerprint, objectives
 from rag.operations.slo.rules import rule_file
