@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, BinaryExpr, Expr, MatchOp, VectorSelector
 
 from rag.telemetry import (
+    batch_metrics,
     cache_metrics,
     gpu_metrics,
     instruments,
@@ -83,10 +84,13 @@ def exported() -> Labels:
     metrics.feedback("up")
     metrics.traces("sent", 1)
     metrics.limited("key-requests")
+    batch_metrics.lines("done", 0)
     with metrics.queued("standard"):
         pass
     cache_metrics.answer_cache("miss")
     rollout_metrics.variants({"v": True})
+    replica_metrics.load("r", requests=0, tokens=0)
+    replica_metrics.state("r", ready=True, ejected=False)
     replica_metrics.engine(
         "r", waiting=0, kv_cache_usage=0, preemptions=0, prefix_hits=0, prefix_queries=0
     )
@@ -310,9 +314,10 @@ def test_an_alarm_over_a_comparison_with_the_past_lasts() -> None:
     [
         ("check", "rules", "--lint=all", "--lint-fatal", RULES, OBJECTIVES),
         ("check", "config", PROMETHEUS / "prometheus.yml"),
-        ("test", "rules", PROMETHEUS / "alerts_test.yml", PROMETHEUS / "slo_test.yml"),
+        ("test", "rules", PROMETHEUS / "alerts_test.yml"),
+        ("test", "rules", PROMETHEUS / "slo_test.yml"),
     ],
-    ids=lambda arguments: " ".join(arguments[:2]),
+    ids=["check rules", "check config", "test alerts", "test objectives"],
 )
 def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
     promtool(*arguments)

@@ -7,21 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pynvml
 import pytest
 from prometheus_client import REGISTRY
 
-from rag.api.app import app_without_lifespan
-from rag.api.deps import Running
 from rag.operations.gpu import nvml
 from rag.operations.gpu import watching as watches
 from rag.operations.gpu.judging import Judge
 from rag.operations.gpu.nvml import NvmlError, Reading
 from rag.operations.gpu.watching import GpuWatch, watching
 from rag.settings.gpu import GpuSettings
-from rag.settings.tree import load_settings
-from rag.telemetry.conditions import Dependency, Health
 from tests.fake_nvml import MIG, UUID, install, say, uninstall
 
 PROMPT: dict[str, Any] = {"watch": True, "seconds": 0.05, "patience_seconds": 0.0}
@@ -201,29 +196,3 @@ def test_what_passes_in_time_is_no_fault() -> None:
     judge.see(Reading(celsius=80), 31.0)
     judge.see(hot, 32.0)
     assert judge.faults == []
-
-
-@pytest.mark.anyio
-async def test_an_unhealthy_process_is_not_ready_and_refuses_what_others_can_do(
-    gpus: GpuWatch, library: Path
-) -> None:
-    dependencies = [
-        Dependency(name="gpus", needed=True, ask=gpus.check_health),
-        Dependency(name="nvml", ask=gpus.check_known),
-    ]
-    running = Running(gpus=gpus, health=Health(dependencies))
-    app = app_without_lifespan(load_settings(), running)
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-        say(library, xids=[48])
-        until(lambda: gpus.faults)
-        refused = await http.post("/v1/query", json={"query": "x"})
-        assert (refused.status_code, refused.json()["code"]) == (503, "gpu_unhealthy")
-        assert refused.headers["connection"] == "close"
-        assert UUID not in refused.text  # a detail for operators
-        assert (await http.get("/healthz")).status_code == 200
-        found = (await http.get("/v1/health")).json()
-        assert found["status"] == "down"
-        states = {each["name"]: each["state"] for each in found["dependencies"]}
-        assert states == {"gpus": "down", "nvml": "up"}
-        assert f"{UUID}: The driver reported XID 48" in str(found)
