@@ -17,6 +17,7 @@ import rag
 from rag.cli.cache_arguments import add_cache
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
 from rag.cli.models.model_arguments import add_models
+from rag.cli.plan_arguments import add_plan
 from rag.cli.printable import printable
 from rag.cli.rollout_arguments import add_rollout
 from rag.cli.tenant_arguments import add_audit, add_tenants
@@ -67,6 +68,10 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
         from rag.cli.config import config
 
         return config(settings, as_json=args.json)
+    if args.command == "plan":
+        from rag.cli.plan import plan
+
+        return plan(args, settings)
     if args.command == "models":
         from rag.cli.models.dispatch import run as run_on_models
 
@@ -205,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     add_audit(commands, common)
     add_models(commands, common, host)
     add_cache(commands, within)
+    add_plan(commands, common)
     _add_processes(commands, common)
     add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")

@@ -39,6 +39,7 @@ from rag.settings.answer_cache import (
     NoAnswerCacheSettings,
     RedisAnswerCacheSettings,
 )
+from rag.settings.capacity import CapacitySettings
 from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
@@ -196,6 +197,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     admission: AdmissionSettings = AdmissionSettings()
     batches: BatchSettings = BatchSettings()
+    capacity: CapacitySettings = CapacitySettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -24,6 +24,7 @@ class Block:
         kv_heads: the parts that tensor parallelism divides them into; 1: each GPU has all.
         window: tokens back to which they are kept; None: all.
         conv_state, state: elements kept for each request, whatever its length.
+        pair: multiplications for each pair of a token and one that it attends to.
     """
 
     linear: int = 0
@@ -37,6 +38,7 @@ class Block:
     window: int | None = None
     conv_state: int = 0
     state: int = 0
+    pair: int = 0
 
     @property
     def parameters(self) -> int:
@@ -82,6 +84,7 @@ def attention(
         kv=pairs,
         kv_heads=kv_heads,
         window=window,
+        pair=2 * queries,
     )
 
 
@@ -109,6 +112,7 @@ def latent_attention(
         linear=queries + keys + heads * value_dim * hidden,
         other=norms,
         kv=kv_rank + rope_dim,
+        pair=heads * (head_dim + value_dim),
     )
 
 
@@ -153,7 +157,10 @@ def mixture(
 def mamba1(
     *, hidden: int, inner: int, state: int, kernel: int, rank: int, norms: bool, bias: bool
 ) -> Block:
-    """A selective state space: Gu & Dao 2023, https://arxiv.org/abs/2312.00752; in Jamba, normed."""
+    """A selective state space: Gu & Dao 2023, https://arxiv.org/abs/2312.00752.
+
+    `norms` are Jamba's, of the step size and of both projections of the state.
+    """
     projections = hidden * 2 * inner + inner * (rank + 2 * state) + rank * inner + inner * hidden
     small = inner * kernel + inner * bias + inner + inner * state + inner
     return Block(

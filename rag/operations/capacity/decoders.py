@@ -59,9 +59,7 @@ DECODERS = {
     "phi3": Decoder(),
     "qwen2": Decoder(qkv_bias=True),
     "qwen2_moe": Decoder(qkv_bias=True, mixed=True, shared_gate=True),
-    "qwen3": Decoder(
-        qkv_bias="attention_bias", out_bias="attention_bias", head_norms="each"
-    ),
+    "qwen3": Decoder(qkv_bias="attention_bias", out_bias="attention_bias", head_norms="each"),
     "qwen3_moe": Decoder(
         qkv_bias="attention_bias", out_bias="attention_bias", head_norms="each", mixed=True
     ),

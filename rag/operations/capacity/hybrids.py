@@ -84,7 +84,7 @@ def _is_each(fields: Fields, name: str, number: int, default: tuple[int, int]) -
 
 
 def _nemotron(fields: Fields) -> Layers:
-    """Returns layers that are one block each: `M` a state, `*` attention, `-` dense, `E` experts."""
+    """Returns layers of one block each: `M` a state, `*` attention, `-` dense, `E` experts."""
     hidden = fields.size("hidden_size")
     pattern = fields.get("hybrid_override_pattern")
     kinds = list(pattern) if isinstance(pattern, str) else fields.names("layers_block_type")
@@ -127,7 +127,8 @@ def _nemotron_block(fields: Fields, kind: str, hidden: int) -> Block:
                 if fields.get("moe_latent_size")
                 else None,
             )
-    raise InputError(f"{fields.source}: layers of the kind {kind!r} are not known.")
+        case _:
+            raise InputError(f"{fields.source}: layers of the kind {kind!r} are not known.")
 
 
 def _state_space(fields: Fields, hidden: int) -> Block:
@@ -138,9 +139,9 @@ def _state_space(fields: Fields, hidden: int) -> Block:
     return mamba2(
         hidden=hidden,
         heads=heads,
-        head_dim=inner // heads if dim in (None, "auto") else fields.size(
-            "mamba_head_dim", "mamba_d_head"
-        ),
+        head_dim=inner // heads
+        if dim in (None, "auto")
+        else fields.size("mamba_head_dim", "mamba_d_head"),
         groups=fields.size("n_groups", "mamba_n_groups", default=1),
         state=fields.size("ssm_state_size", "mamba_d_state"),
         kernel=fields.size("conv_kernel", "mamba_d_conv", default=4),

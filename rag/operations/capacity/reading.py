@@ -90,4 +90,4 @@ def _element_bytes(outer: Fields, fields: Fields) -> int:
 
 
 def _keeps_float32(fields: Fields) -> bool:
-    return fields.get("mamba_ssm_cache_dtype", "mamba_ssm_dtype") == "float32"
+    return bool(fields.get("mamba_ssm_cache_dtype", "mamba_ssm_dtype") == "float32")

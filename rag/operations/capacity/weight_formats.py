@@ -52,19 +52,16 @@ def _format(method: Any, config: dict[str, Any]) -> str | None:
             return named if named in ("fp8", "nvfp4") else None
         case "compressed-tensors":
             return _compressed(config)
-    return None
+        case _:
+            return None
 
 
 def _compressed(config: dict[str, Any]) -> str | None:
     """Returns the format of compressed-tensors' first group of weights."""
     groups = config.get("config_groups")
-    group = next(iter(groups.values()), {}) if isinstance(groups, dict) else {}
-    weights = group.get("weights") if isinstance(group, dict) else None
+    first: Any = next(iter(groups.values()), None) if isinstance(groups, dict) else None
+    weights = first.get("weights") if isinstance(first, dict) else None
     if not isinstance(weights, dict):
         return None
-    return {
-        ("float", 8): "fp8",
-        ("int", 8): "int8",
-        ("int", 4): "int4",
-        ("float", 4): "nvfp4",
-    }.get((weights.get("type"), weights.get("num_bits")))
+    formats = {"float 8": "fp8", "int 8": "int8", "int 4": "int4", "float 4": "nvfp4"}
+    return formats.get(f"{weights.get('type')} {weights.get('num_bits')}")
