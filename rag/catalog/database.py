@@ -26,7 +26,7 @@ from rag.process.extras import needing
 
 P = ParamSpec("P")
 T = TypeVar("T")
-HEAD = "0025"
+HEAD = "0026"
 """The newest migration in `rag.catalog.migrations`."""
 MIGRATIONS = "rag.catalog:migrations"
 _CONNECT_SECONDS = 10
