@@ -15,8 +15,13 @@ CHARS, TERMS = 3.7, 0.26
 PAYLOAD = 600
 """Bytes of a chunk's payload beside its text: ids, title, URI, readers, fields. It was 200 for
 generated chunks and 925 for examples/peps, whose documents have many fields."""
-TERM = 17
-"""Bytes of a term: 10 in the store of sparse vectors, 7 in the inverted index."""
+SPARSE, STORED_TERM, POSTING = 128, 6.5, 6.5
+"""Bytes of a chunk's sparse vector, and of each of its terms there and in the inverted index."""
+VOCABULARY = 37
+"""Bytes of a different term of the whole index: 24 in the inverted index, 13 in a list."""
+HEAPS = (44, 0.49)
+"""Different terms of a collection: 44 · tokens^0.49, Heaps' law for Reuters (Manning, Raghavan,
+Schütze 2008, Introduction to Information Retrieval, section 5.1.1)."""
 FIELDS = 210
 """Bytes of a chunk in the indexes of its own fields, trackers and ids."""
 LINKS = 32
@@ -66,12 +71,14 @@ def chunks_of(documents: int, tokens: int, chunker: ChunkerSettings) -> int:
 def chunk_bytes(tokens: float, *, dim: int, chunks: int, stored_tokens: bool) -> dict[str, float]:
     """Returns the bytes on disk of a chunk with so many tokens, by what they are for."""
     links = LINKS * math.log2(max(chunks, 2)) / 8
+    terms = TERMS * tokens
     return {
         "vectors": 4 * dim,
         "quantized vectors": dim / 2 + 8,
         "graph": links,
         "text and payload": CHARS * tokens + PAYLOAD,
-        "terms": TERM * TERMS * tokens,
+        "sparse vectors": SPARSE + STORED_TERM * terms,
+        "postings": POSTING * terms,
         "fields and ids": FIELDS,
         "token vectors": TOKEN_VECTORS * stored_tokens,
     }
@@ -80,12 +87,14 @@ def chunk_bytes(tokens: float, *, dim: int, chunks: int, stored_tokens: bool) ->
 def edge_size(chunks: int, *, dim: int, tokens: float, stored_tokens: bool) -> IndexSize:
     """Returns the size of the embedded index; its vectors and postings are mapped files."""
     parts = chunk_bytes(tokens, dim=dim, chunks=chunks, stored_tokens=stored_tokens)
-    disk = chunks * sum(parts.values()) + LOG_BYTES
-    mapped = parts["graph"] + parts["vectors"] + parts["terms"] * 0.4 + parts["fields and ids"]
+    vocabulary = VOCABULARY * HEAPS[0] * (chunks * tokens) ** HEAPS[1]
+    disk = chunks * sum(parts.values()) + vocabulary + LOG_BYTES
+    read = ("graph", "vectors", "postings", "fields and ids")
+    mapped = sum(parts[name] for name in read)
     return IndexSize(
         chunks=chunks,
         memory=EDGE_BYTES + chunks * (parts["quantized vectors"] + OWN),
-        mapped=chunks * mapped,
+        mapped=chunks * mapped + vocabulary,
         disk=disk,
         peak=2 * disk,
         graph_seconds=GRAPH_SECONDS * chunks * math.log(max(chunks, 2)),
@@ -104,12 +113,9 @@ def qdrant_size(
     is_small = settings.quantization == "int8"
     memory = quantized * is_small + full * (not settings.on_disk)
     # What is not in memory for good: full vectors on disk, payload, sparse vectors.
-    mapped = full * settings.on_disk + parts["terms"] + parts["fields and ids"]
-    disk = (
-        full
-        + quantized * is_small
-        + QDRANT_FACTOR * (parts["text and payload"] + parts["terms"] + parts["token vectors"])
-    )
+    mapped = full * settings.on_disk + parts["postings"] + parts["fields and ids"]
+    kept = ("text and payload", "sparse vectors", "postings", "token vectors")
+    disk = full + quantized * is_small + QDRANT_FACTOR * sum(parts[name] for name in kept)
     each = chunks * settings.replicas
     return IndexSize(
         chunks=chunks,
