@@ -1,16 +1,15 @@
 """The catalog's queue with 10,000, 100,000 and 1,000,000 documents that wait.
 
-Generated documents in jobs of 1,000 are listed in a catalog, SQLite by default, PostgreSQL with
-`PG_URL`. At each size the calls behind `rag status`, `/v1/queue`, `/metrics`, a job's page and the
-embedded queue are timed, and documents are claimed, begun and stored. The floor is the same at the
-smallest size: a call that has to look at all documents grows with them.
+Generated documents in jobs of 1,000 are listed in a catalog of SQLite. At each size the calls
+behind `rag status`, `/v1/queue`, `/metrics`, a job's page and the embedded queue are measured in
+CPU time, and documents are claimed, begun and stored. The floor is the same at the smallest size:
+a call that has to look at all documents grows with them.
 It takes some ten minutes, so it runs only where it is named: `python -m benchmarks.run backlog`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +20,7 @@ from rag.catalog.catalog import Catalog
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.records import Submission
 from rag.types import Scope
+from retrieval.indexes.sparse_files import size_of
 from tests.catalogs import submission, succeed
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -52,7 +52,7 @@ async def _run(sizes: Sequence[int]) -> Report:
                     f"{size:,}: listed", seconds / (size - listed) * 1e3, unit="ms CPU/document"
                 )
                 listed = size
-                report.add(f"{size:,}: catalog", os.stat(file).st_size / MIB, unit="MiB")
+                report.add(f"{size:,}: catalog", size_of(Path(folder)) / MIB, unit="MiB")
                 for name, call in _calls(catalog, last).items():
                     taken = await _time(call)
                     floor = floors.setdefault(name, taken)

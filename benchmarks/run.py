@@ -39,6 +39,7 @@ NAMES = (
 )
 LONG = (
     "acl",
+    "backlog",
     "builds",
     "cache",
     "claims",
@@ -52,6 +53,7 @@ LONG = (
     "mcp",
     "model_steps",
     "page",
+    "plan",
     "power",
     "qdrant",
     "ranks",
@@ -60,6 +62,7 @@ LONG = (
     "routing",
     "scale",
     "tables",
+    "tenants",
     "tracing",
 )
 """Parts that run only where they are named."""

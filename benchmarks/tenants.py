@@ -1,8 +1,8 @@
 """The embedded index with 10, 100 and 1,000 tenants, 20 chunks each.
 
 Each tenant's collection is a shard with files of its own. A process writes them; another one asks
-each tenant once, which opens its shard, and then once more. Memory is what no file backs; open files
-are those of the process that asks. The catalog's list of tenants is timed at the same numbers.
+each tenant once, which opens its shard, and then once more. Memory is what no file backs; open
+files, threads and memory maps are those of the process that asks.
 It takes some minutes, so it runs only where it is named: `python -m benchmarks.run tenants`.
 """
 

@@ -1,4 +1,4 @@
-"""The configurations of published models: the fields that the planner reads, each with its source."""
+"""Configurations of published models: the fields that the planner reads, with their source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters and caches of published models, by formula, by transformers' code and by their makers."""
+"""Parameters and caches of published models: by formula, by transformers, by their makers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from rag.operations.capacity.config_fields import Fields
 from rag.operations.capacity.decoders import DECODERS, LATENT
 from rag.operations.capacity.hybrids import HYBRIDS
-from rag.operations.capacity.config_fields import Fields
 from rag.operations.capacity.reading import shape_of
 from rag.operations.capacity.weight_formats import FORMATS
 from tests.model_configs import configs, published
@@ -110,7 +110,7 @@ def test_the_cache_of_llama_3_70b() -> None:
         # Insights into DeepSeek-V3, https://arxiv.org/abs/2505.09343, table 1: KB of 1,000 bytes.
         ("DeepSeek-V3", 70_272),
         ("Meta-Llama-3.1-405B", 516_096),
-        # PagedAttention, https://arxiv.org/abs/2309.06180, section 3: 800 KB for 40 layers of 5,120.
+        # PagedAttention, https://arxiv.org/abs/2309.06180, section 3: 40 layers of 5,120 in 16 bits.
         ("Llama-2-13b", 800 * 1024),
         ("gemma-2b", 2 * 18 * 1 * 256 * 2),  # multi-query
     ],
@@ -145,13 +145,13 @@ def test_caches_of_256_k_tokens_are_those_of_jamba_s_paper(name: str, gib: int) 
 def test_claims_of_megabytes_for_a_token_are_mistakes(
     name: str, claimed: float, mistake: float
 ) -> None:
-    """Figures from public repositories that the formula contradicts, and what is wrong with each."""
+    """Figures from public repositories that the formula contradicts, and why."""
     assert claimed / kv(name) == pytest.approx(mistake, rel=0.05)
 
 
 def test_a_claim_of_340_gb_leaves_the_groups_out() -> None:
     """2 · layers · hidden · tokens · bytes: eight times what 128 K tokens of Llama 3.1 70B take."""
-    assert 2 * 80 * 8192 * 131_072 * 2 == 8 * kv("Meta-Llama-3.1-70B", 131_072)
+    assert 8 * kv("Meta-Llama-3.1-70B", 131_072) == 2 * 80 * 8192 * 131_072 * 2
     assert 8 * kv("Meta-Llama-3.1-70B", 131_072) == pytest.approx(340e9, rel=0.02)
 
 

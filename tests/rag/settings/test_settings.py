@@ -169,6 +169,7 @@ def plain_names() -> list[str]:
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
     lists = (
         "admission.tenants",
+        "capacity.gpus",
         "fallbacks",
         "gateway.audit.tenants",
         "gateway.costs.keys",
@@ -207,6 +208,10 @@ def test_every_setting_can_be_set_in_the_environment(
         "index.url": "http://77",
         "retrieval.expansion": "hyde",
         "retrieval.lexical": "rank_bm25",
+        "capacity.bandwidth_share": "0.5",
+        "capacity.flops_share": "0.5",
+        "capacity.load": "0.5",
+        "capacity.memory_share": "0.5",
         "gateway.enabled": "True",
         "gateway.costs.key.soft": "0.5",
         "gateway.costs.tenant.soft": "0.5",

@@ -1,0 +1,164 @@
+"""The capacity planner beside what can be measured on this machine.
+
+Memory: the weights of SmolLM2-135M against its file, the tokens that vLLM's KV cache takes in
+256 MiB, the process's own memory and the files of an embedded index. Throughput: the decoding of
+SmolLM2 on vLLM's CPU engine, planned from the bandwidth and the arithmetic that torch reaches with
+one large matrix just before; and the embedder, planned from the settings' default.
+The floor is the plan; the targets are 15 % for memory and 30 % for throughput.
+It takes some minutes, so it runs only where it is named: `python -m benchmarks.run plan`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import uvloop
+
+from benchmarks._common import Report, SkippedError, Target, p50
+from benchmarks._scale_child import DIM
+from benchmarks._writing import straight, take_turn
+from rag.build.embedding import build_embedder
+from rag.build.generation import open_chat_model
+from rag.operations.capacity.measuring import (
+    embedding_rate,
+    files_bytes,
+    fill_index,
+    planned_bytes,
+)
+from rag.operations.capacity.reading import read_model
+from rag.operations.capacity.serving import Serving
+from rag.settings.capacity import CapacitySettings, GpuSettings
+from rag.settings.generation import VllmSettings
+from rag.settings.tree import load_settings
+from rag.types import Message
+from retrieval.indexes.edge import EdgeIndex
+from tests.smollm2 import smollm2
+
+MIB = 1 << 20
+KV_BYTES = 256 * MIB
+ENGINE = {"dtype": "bfloat16", "enforce_eager": True, "kv_cache_memory_bytes": KV_BYTES,
+          "max_model_len": 2048}  # fmt: skip
+BATCHES = (1, 4, 8)
+WORDS, TOKENS = 100, 64
+CHUNK_TOKENS = 77
+INDEXES = (5_000, 20_000)
+ROWS, COLUMNS = 65_536, 2_048
+"""Of the matrix whose product is timed: 256 MiB in bfloat16, past every cache."""
+
+
+def run() -> Report:
+    """Index and embedder, then the engine."""
+    report = Report()
+    asyncio.run(_small(report))
+    if find_spec("vllm") is None:
+        raise SkippedError("vllm is not installed (docs/vllm.md)")
+    folder = smollm2()
+    files = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
+    planned = read_model(folder).weight_bytes(2)
+    _within(report, "SmolLM2, weights", files / MIB, planned / MIB, MEMORY)
+    uvloop.run(_engine(report, folder))
+    return report
+
+
+MEMORY, SPEED = (0.15, "MiB"), (0.3, "tokens/s")
+"""By how much a figure may differ from the plan, and its unit."""
+
+
+def _within(
+    report: Report, name: str, value: float, planned: float, allowed: tuple[float, str]
+) -> None:
+    """Adds a figure with its bound on the side on which it misses the plan."""
+    share, unit = allowed
+    over = value >= planned
+    bound = 1 + share if over else 1 - share
+    target = Target(bound=bound, by="ratio", at_least=not over)
+    report.add(name, value, unit=unit, floor=planned, target=target)
+
+
+async def _small(report: Report) -> None:
+    for chunks in INDEXES:
+        with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name:
+            index = EdgeIndex(Path(name), dim=DIM)
+            await fill_index(index, dim=DIM, tokens=CHUNK_TOKENS, chunks=chunks)
+            await index.close()
+            size = files_bytes(Path(name))
+        planned = planned_bytes(dim=DIM, tokens=CHUNK_TOKENS, chunks=chunks)
+        _within(report, f"index, {chunks:,} chunks", size / MIB, planned / MIB, MEMORY)
+    settings = load_settings()
+    embedder = build_embedder(settings.embedder)
+    rate = await embedding_rate(embedder, tokens=CHUNK_TOKENS)
+    embedder.close()
+    _within(report, "embedding", rate, settings.capacity.embedder_tokens, SPEED)
+
+
+async def _engine(report: Report, folder: Path) -> None:
+    shape = read_model(folder)
+    settings = VllmSettings(kind="vllm", model=str(folder), engine=ENGINE)
+    async with open_chat_model(settings) as model:
+        from generation.models.vllm import VllmModel
+
+        assert isinstance(model, VllmModel)
+        planned_tokens = KV_BYTES / shape.kv_bytes(1, element=2)
+        _within(report, "KV cache of 256 MiB", _cache_tokens(), planned_tokens, (0.15, "tokens"))
+        prompts = _prompts()
+        for batch in BATCHES:
+            planned, taken = [], []
+            for _ in range(4):
+                serving = _here(folder)
+                step = serving.step_seconds(batch, WORDS + TOKENS // 2)
+                planned.append(batch / step)
+                waiting = list(itertools.islice(prompts, batch))
+                write = straight(model, tokens=TOKENS)
+                turn = await take_turn(write, waiting, concurrency=batch)
+                taken.append(batch / p50(turn.between))
+            name = f"SmolLM2, {batch} at a time"
+            _within(report, name, p50(taken[1:]), p50(planned[1:]), SPEED)
+
+
+def _here(folder: Path) -> Serving:
+    """Returns this machine as if it were a GPU, with the rates that a large product reaches now."""
+    bandwidth, tflops = _rates()
+    gpu = GpuSettings(memory_gib=1, bandwidth=bandwidth, tflops=tflops, link=1, together=1)
+    assumed = CapacitySettings(bandwidth_share=1, flops_share=1)
+    return Serving(model=read_model(folder), gpu=gpu, assumed=assumed, weights="none", kv_element=2)
+
+
+def _rates() -> tuple[float, float]:
+    """Returns GB/s of a product with one row, and 10¹² operations/s of one with 64."""
+    import torch
+
+    matrix = torch.ones((ROWS, COLUMNS), dtype=torch.bfloat16)
+    best = []
+    for rows in (1, 64):
+        row = torch.ones((rows, COLUMNS), dtype=torch.bfloat16)
+        taken = []
+        for _ in range(4):
+            started = time.perf_counter()
+            torch.nn.functional.linear(row, matrix)
+            taken.append(time.perf_counter() - started)
+        best.append(min(taken[1:]))
+    return matrix.nbytes / best[0] / 1e9, 2 * 64 * ROWS * COLUMNS / best[1] / 1e12
+
+
+def _prompts() -> Iterator[list[Message]]:
+    for number in itertools.count():
+        text = " ".join(f"word{(number * 31 + n) % 997}" for n in range(WORDS // 3))
+        yield [Message(role="user", content=f"{number}: continue this list: {text}")]
+
+
+def _cache_tokens() -> float:
+    """Returns the tokens in the blocks of vLLM's KV cache, as its metrics say."""
+    from prometheus_client import REGISTRY
+
+    for metric in REGISTRY.collect():
+        for sample in metric.samples:
+            if sample.name == "vllm:cache_config_info":
+                labels = sample.labels
+                return float(labels["num_gpu_blocks"]) * float(labels["block_size"])
+    raise LookupError("vLLM has no metric vllm:cache_config_info")
