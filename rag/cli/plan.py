@@ -142,6 +142,7 @@ def _pairs(body: output.Json, plan: Plan, money: str) -> output.Lines:
         f" running or {scaling.waiting} waiting requests each, or {scaling.kv_use:.0%} of the KV"
         f" cache; starts in {scaling.start_seconds:.0f} s, cooldown {scaling.cooldown_seconds} s"
     )
+    yield f"          one worker more from {scaling.backlog:,} waiting documents each"
     yield (
         f"budget    {plan.load.availability:.3%} of 30 days: {scaling.budget_minutes:.1f} minutes,"
         f" or {scaling.budget_questions:,} questions, may fail"

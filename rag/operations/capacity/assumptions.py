@@ -39,6 +39,8 @@ def assumptions(plan: Plan, settings: Settings) -> list[str]:
         f"Memory costs {assumed.memory_price:g} {assumed.currency} for a GiB and hour"
         " (capacity.memory_price; AWS m7g.large, us-east-1, June 2026), disk"
         f" {assumed.disk_price:g} for a GiB and month (capacity.disk_price; AWS gp3).",
+        f"Waiting documents are to be ingested in {scaling.BACKLOG_SECONDS // 60} minutes; the"
+        f" API gets another process at {scaling.CPU_USE:.0%} of its CPU.",
         f"An engine starts in {scaling.START_SECONDS:g} s and reads"
         f" {scaling.READ_BYTES / 1e9:g} GB/s of weights.",
     ]

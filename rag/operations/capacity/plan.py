@@ -52,7 +52,10 @@ class Plan:
     @property
     def scaling(self) -> Scaling | None:
         """The thresholds for the best choice; None if there is none."""
-        return scaling_of(self.best, self.load) if self.best else None
+        if self.best is None:
+            return None
+        seconds = self.embedding_hours * 3600 / self.load.documents
+        return scaling_of(self.best, self.load, document_seconds=seconds)
 
     @property
     def kv_token(self) -> float:

@@ -20,7 +20,7 @@ CPU_USE = 0.7
 WINDOW_DAYS = 30
 """Days of the window of an objective."""
 BACKLOG_SECONDS = 600
-"""Time in which documents that wait are to be ingested."""
+"""Time in which documents that wait are to be ingested. An assumption."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,8 @@ class Scaling:
         waiting: waiting requests of all engines, past which another is added.
         start_seconds: until a new engine answers; the load grows on meanwhile.
         cooldown_seconds: without need before an engine is removed.
+        kv_use: share of the KV cache in use, past which an engine is added.
+        cpu_use: share of its CPU that the API uses, past which it gets another process.
         backlog: documents that wait for each worker, past which another is added.
         budget_minutes, budget_questions: of 30 days that may fail.
     """
@@ -46,7 +48,7 @@ class Scaling:
     cpu_use: float
     start_seconds: float
     cooldown_seconds: int
-    backlog_seconds: int
+    backlog: int
     budget_minutes: float
     budget_questions: int
 
@@ -55,8 +57,11 @@ class Scaling:
         return asdict(self)
 
 
-def scaling_of(choice: Choice, load: Load) -> Scaling:
-    """Returns the thresholds for the engines that were chosen."""
+def scaling_of(choice: Choice, load: Load, *, document_seconds: float) -> Scaling:
+    """Returns the thresholds for the engines that were chosen.
+
+    `document_seconds` is what a worker takes to embed a document.
+    """
     target = choice.serving.assumed.load
     start = START_SECONDS + choice.serving.weight_bytes / READ_BYTES
     least = max(1, math.ceil(load.qps * load.mean / (choice.rate * target)))
@@ -71,7 +76,7 @@ def scaling_of(choice: Choice, load: Load) -> Scaling:
         cpu_use=CPU_USE,
         start_seconds=round(start),
         cooldown_seconds=max(300, 3 * round(start)),
-        backlog_seconds=BACKLOG_SECONDS,
+        backlog=max(1, round(BACKLOG_SECONDS / document_seconds)),
         budget_minutes=failing * seconds / 60,
         budget_questions=round(failing * seconds * load.qps * load.mean),
     )
