@@ -17,11 +17,12 @@ def main() -> None:
     import torch
     import transformers
 
+    maker: Any = transformers.AutoModelForCausalLM
     found: dict[str, dict[str, Any]] = {}
     for kind, changed in json.load(sys.stdin).items():
         config: Any = transformers.CONFIG_MAPPING[kind](**changed)
         with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config)
+            model = maker.from_config(config)
         count = sum(each.numel() for each in model.parameters())
         found[kind] = {"parameters": count, "config": config.to_dict() | changed}
     json.dump(found, sys.stdout, default=str)

@@ -38,14 +38,12 @@ ASSUMED = CapacitySettings()
 
 def serving(name: str, gpu: str = "h100", **changed: Any) -> Serving:
     given: dict[str, Any] = {"weights": "none", "kv_element": 2.0} | changed
-    assumed = given.pop("assumed", ASSUMED)
-    return Serving(model=published(name), gpu=assumed.gpus[gpu], assumed=assumed, **given)
+    return Serving(model=published(name), gpu=ASSUMED.gpus[gpu], assumed=ASSUMED, **given)
 
 
 def chosen(name: str, gpu: str = "h100", load: Load = LOAD, **changed: Any) -> Choice:
-    found = choose(
-        published(name), load, ASSUMED, gpu, **({"weights": "none", "kv": 2.0} | changed)
-    )
+    given: dict[str, Any] = {"weights": "none", "kv": 2.0} | changed
+    found = choose(published(name), load, ASSUMED, gpu, **given)
     assert isinstance(found, Choice), found
     return found
 
