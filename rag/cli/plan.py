@@ -10,7 +10,7 @@ from rag.errors import InputError
 from rag.operations.capacity.assumptions import assumptions
 from rag.operations.capacity.gpu_choice import Choice, Refusal
 from rag.operations.capacity.load import Load
-from rag.operations.capacity.plan import Plan, make_plan, weight_format
+from rag.operations.capacity.load_plan import Plan, make_plan, weight_format
 from rag.operations.capacity.reading import read_model
 from rag.settings.retrieval import BertSettings
 from rag.settings.tree import Settings

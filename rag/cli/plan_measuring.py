@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.build.embedding import build_embedder
+from rag.operations.capacity.load_plan import Plan
 from rag.operations.capacity.measuring import (
     CHUNKS,
     Compared,
@@ -18,7 +19,6 @@ from rag.operations.capacity.measuring import (
     fill_index,
     planned_bytes,
 )
-from rag.operations.capacity.plan import Plan
 from rag.settings.generation import OpenAISettings, VllmSettings
 from rag.settings.tree import Settings
 

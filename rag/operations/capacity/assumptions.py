@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rag.operations.capacity import index_size, scaling, serving
-from rag.operations.capacity.plan import Plan
+from rag.operations.capacity.load_plan import Plan
 from rag.settings.storage import EdgeSettings
 from rag.settings.tree import Settings
 

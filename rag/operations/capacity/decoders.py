@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rag.errors import InputError
-from rag.operations.capacity.blocks import Block, attention, latent_attention, mixture, mlp
 from rag.operations.capacity.config_fields import Fields
+from rag.operations.capacity.layer_blocks import Block, attention, latent_attention, mixture, mlp
 from rag.operations.capacity.layer_windows import windows
 
 Layers = tuple[tuple[Block, ...], ...]

@@ -3,15 +3,6 @@
 from __future__ import annotations
 
 from rag.errors import InputError
-from rag.operations.capacity.blocks import (
-    Block,
-    attention,
-    gated_delta_net,
-    mamba1,
-    mamba2,
-    mixture,
-    mlp,
-)
 from rag.operations.capacity.config_fields import MOST_LAYERS, Fields
 from rag.operations.capacity.decoders import (
     Decoder,
@@ -19,6 +10,15 @@ from rag.operations.capacity.decoders import (
     feed_forward,
     grouped_heads,
     head_size,
+)
+from rag.operations.capacity.layer_blocks import (
+    Block,
+    attention,
+    gated_delta_net,
+    mamba1,
+    mamba2,
+    mixture,
+    mlp,
 )
 
 _QWEN = Decoder(head_norms="each", gate=True, mixed=True, shared_gate=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rag.operations.capacity.blocks import Block
+from rag.operations.capacity.layer_blocks import Block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

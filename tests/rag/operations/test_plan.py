@@ -15,7 +15,7 @@ from rag.errors import InputError
 from rag.operations.capacity.gpu_choice import Choice, Refusal, choose
 from rag.operations.capacity.index_size import chunks_of, edge_size, index_size
 from rag.operations.capacity.load import Load
-from rag.operations.capacity.plan import make_plan
+from rag.operations.capacity.load_plan import make_plan
 from rag.operations.capacity.serving import GIB, Serving
 from rag.settings.capacity import CapacitySettings
 from rag.settings.ingest import RecursiveSettings, SectionSettings
