@@ -3,8 +3,8 @@
 Memory: the weights of SmolLM2-135M against its file, the tokens that vLLM's KV cache takes in
 256 MiB, and the files of an embedded index. Throughput: the decoding of SmolLM2 on vLLM's CPU
 engine, in CPU time of one thread, planned from the bandwidth and the arithmetic that torch reaches
-with one large matrix in one thread just before; and the embedder, planned from the settings'
-default.
+with one large matrix in one thread just before, and from the steps of a model of as many layers
+that has hardly a byte; and the embedder, planned from the settings' default.
 The floor is the plan; the targets are 15 % for memory and 30 % for throughput.
 It takes some minutes, so it runs only where it is named: `python -m benchmarks.run plan`.
 """
@@ -16,10 +16,11 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import uvloop
@@ -29,7 +30,7 @@ from benchmarks._scale_child import DIM
 from benchmarks._writing import straight, take_turn
 from rag.build.embedding import build_embedder
 from rag.build.generation import open_chat_model
-from rag.operations.capacity.measuring import (
+from rag.operations.capacity.machine_checks import (
     embedding_rate,
     files_bytes,
     fill_index,
@@ -43,6 +44,7 @@ from rag.settings.tree import load_settings
 from rag.types import Message
 from retrieval.indexes.edge import EdgeIndex
 from tests.smollm2 import smollm2
+from tests.tiny_llama import make_tiny_llama
 
 if TYPE_CHECKING:
     from generation.models.vllm import VllmModel
@@ -52,6 +54,7 @@ KV_BYTES = 256 * MIB
 ENGINE = {"dtype": "bfloat16", "enforce_eager": True, "kv_cache_memory_bytes": KV_BYTES,
           "max_model_len": 2048}  # fmt: skip
 BATCHES = (1, 4, 8)
+ROUNDS = 3
 WORDS, TOKENS = 100, 64
 CHUNK_TOKENS = 77
 INDEXES = (5_000, 20_000)
@@ -71,7 +74,11 @@ def run() -> Report:
     planned = read_model(folder).weight_bytes(2)
     _within(report, "SmolLM2, weights", files / MIB, planned / MIB, MEMORY)
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "0"  # one thread, whose CPU time has no waiting
-    uvloop.run(_engine(report, folder))
+    with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name:
+        layers = len(read_model(folder).layers)
+        tiny = make_tiny_llama(Path(name) / "tiny", hidden=64, layers=layers, context=1024)
+        fixed = uvloop.run(_fixed(tiny))
+    uvloop.run(_engine(report, folder, fixed))
     return report
 
 
@@ -106,29 +113,41 @@ async def _small(report: Report) -> None:
     _within(report, "embedding", rate, settings.capacity.embedder_tokens, SPEED)
 
 
-async def _engine(report: Report, folder: Path) -> None:
+async def _engine(report: Report, folder: Path, fixed: Mapping[int, float]) -> None:
+    """Adds the KV cache and the decoding; `fixed` is the time of a step without its bytes."""
     shape = read_model(folder)
     settings = VllmSettings(kind="vllm", model=str(folder), engine=ENGINE)
-    async with open_chat_model(settings) as model:
-        from generation.models.vllm import VllmModel
-
-        assert isinstance(model, VllmModel)
+    async with open_chat_model(settings) as opened:
+        model: Any = opened
         planned_tokens = KV_BYTES / shape.kv_bytes(1, element=2)
         _within(report, "KV cache of 256 MiB", _cache_tokens(), planned_tokens, (0.15, "tokens"))
-        prompts, engine = _prompts(), psutil.Process().children(recursive=True)
         for batch in BATCHES:
             planned, taken = [], []
-            for _ in range(4):
-                serving = _here(folder)
-                step = serving.step_seconds(batch, WORDS + TOKENS // 2)
-                planned.append(batch / step)
-                waiting = list(itertools.islice(prompts, batch))
-                short, long = [
-                    await _cpu_seconds(model, waiting, tokens=n, engine=engine) for n in (1, TOKENS)
-                ]
-                taken.append(batch * (TOKENS - 1) / (long - short))
+            for _ in range(ROUNDS):
+                serving = replace(_here(folder), step_seconds_fixed=fixed[batch])
+                planned.append(batch / serving.step_seconds(batch, WORDS + TOKENS // 2))
+                taken.append(batch / await _step(model, batch))
             name = f"SmolLM2, {batch} at a time"
             _within(report, name, p50(taken[1:]), p50(planned[1:]), SPEED)
+
+
+async def _fixed(folder: Path) -> dict[int, float]:
+    """Returns the CPU time of a step, by batch, of a model of as many layers and hardly a byte."""
+    small = {**ENGINE, "max_model_len": 1024}
+    settings = VllmSettings(kind="vllm", model=str(folder), engine=small)
+    async with open_chat_model(settings) as opened:
+        model: Any = opened
+        return {
+            batch: p50([await _step(model, batch) for _ in range(ROUNDS)][1:]) for batch in BATCHES
+        }
+
+
+async def _step(model: VllmModel, batch: int) -> float:
+    """Returns the CPU time of one step of a batch: long answers without short ones, by steps."""
+    engine = psutil.Process().children(recursive=True)
+    waiting = list(itertools.islice(_prompts(), batch))
+    short, long = [await _cpu_seconds(model, waiting, tokens=n, engine=engine) for n in (1, TOKENS)]
+    return (long - short) / (TOKENS - 1)
 
 
 async def _cpu_seconds(

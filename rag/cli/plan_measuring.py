@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.build.embedding import build_embedder
 from rag.operations.capacity.load_plan import Plan
-from rag.operations.capacity.measuring import (
+from rag.operations.capacity.machine_checks import (
     CHUNKS,
     Compared,
     embedding_rate,
