@@ -26,6 +26,10 @@ IDLE_SECONDS = 60.0
 """Seconds without use after which a previous version is closed: deletions come together, and
 opening it takes long."""
 
+MOST_OPEN = 512
+"""Shards that are open at the same time: each takes 70 memory maps, and Linux allows a process
+65,530 (`vm.max_map_count`). Opening one again takes some 30 ms."""
+
 
 class OpenShards:
     """Opens, creates, replaces and closes the shards under a folder."""
@@ -58,10 +62,27 @@ class OpenShards:
             if not names or scope.collection.endswith(NEXT):
                 return None
             check_room(home)  # opening a shard writes too
+            self._make_room()
             with storage_errors(home):
                 self._shards[scope] = Shard(home / names[0], dim=self._dim)
                 self.tidy(home)
+        self._shards[scope] = self._shards.pop(scope)  # the last is the one that was used last
         return self._shards[scope]
+
+    def _make_room(self) -> None:
+        """Closes the shards that were used longest ago, if too many are open."""
+        while len(self._shards) >= MOST_OPEN:
+            idle = next((scope for scope in self._shards if self._is_idle(scope)), None)
+            if idle is None:
+                return
+            self._shards.pop(idle).close()
+
+    def _is_idle(self, scope: Scope) -> bool:
+        """Returns True for a scope that nothing writes to, copies or fills; reads do not wait."""
+        is_version = scope.collection.endswith((NEXT, PREVIOUS))
+        lock = self._locks.get(scope)
+        is_written = lock is not None and lock.locked()
+        return not (is_version or is_written or self._shards[scope].is_copied)
 
     def create(self, scope: Scope) -> Shard:
         """Creates the shard of a scope, in a generation of its own."""
@@ -70,6 +91,7 @@ class OpenShards:
         try:
             with storage_errors(folder):
                 check_room(folder)
+                self._make_room()
                 folder.mkdir(parents=True)
                 self._shards[scope] = Shard.create(folder, dim=self._dim)
                 self._name(scope, folder)
