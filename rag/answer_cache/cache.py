@@ -113,7 +113,8 @@ class AnswerCache:
         with trace.span(STAGE) as span:
             found = await self._find(query, key)
             span.attributes["result"] = found.result
-        cache_metrics.answer_cache(found.result)
+        if trace.live:
+            cache_metrics.answer_cache(found.result)
         cause = found.failure or self._fault
         degraded = (trace.degrade(STAGE, cause),) if cause else ()
         if found.landed is None:

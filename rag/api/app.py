@@ -52,7 +52,7 @@ def create_app(
         from rag.api.batch_calls import answering_batches
         from rag.build.gateway import open_gateway
         from rag.build.health_checks import open_health
-        from rag.build.running import announcing, rolling_out, scoring, start
+        from rag.build.running import announcing, rolling_out, scoring, start, watching
 
     running = Running()
 
@@ -74,7 +74,7 @@ def create_app(
                 service.announce(url)
                 running.opened, running.queue, running.gateway = service, queue, gateway
                 running.audit = gateway.audit if gateway else None
-                async with answering_batches(app, service):
+                async with answering_batches(app, service), watching(service, url):
                     await asyncio.Event().wait()
         except RagError as error:
             running.failure = error

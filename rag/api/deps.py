@@ -196,6 +196,7 @@ async def trace(request: Request, storage: StorageDep) -> Trace:
     rate = storage.settings.traces.rate
     made = trace_of(request.headers.get("traceparent"), rate=rate)
     made.meter = meter_of(request)
+    made.synthetic = (await principal(request)).tenant == storage.settings.synthetic.tenant
     request.scope["trace"] = made  # for the request log
     return made
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from eval.online.scorer import open_scorer
@@ -12,6 +14,9 @@ from rag.build.queue_backends import queue_backend
 from rag.build.service import Service, open_service
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.catalog.answers import quality
+from rag.client import NEVER, AsyncClient
+from rag.errors import ConfigError
+from rag.operations.synthetic import loop
 from rag.protocols import Queue
 from rag.settings.tree import Settings
 from rag.types import Answer, Query
@@ -82,3 +87,38 @@ async def announcing(service: Service) -> AsyncIterator[None]:
         return
     async with WebhookQueue(service.catalog, service.settings.webhooks).started():
         yield
+
+
+@contextlib.asynccontextmanager
+async def watching(service: Service, url: str) -> AsyncIterator[None]:
+    """Runs the synthetic canary until the end of the block, if the settings say how often.
+
+    It calls the service at `url`, unless the settings name another address.
+
+    Raises:
+        ConfigError: Nobody is authenticated, so it cannot have a tenant of its own.
+    """
+    settings = service.settings.synthetic
+    if not settings.every_minutes or settings.key is None:
+        yield
+        return
+    if not service.settings.gateway.enabled:
+        raise ConfigError(
+            "The synthetic canary has a tenant of its own, which it gets by its key: set"
+            " gateway.enabled = true, or synthetic.every_minutes = 0."
+        )
+    key = settings.key.get_secret_value()
+    async with AsyncClient(settings.url or url, key=key, retries=NEVER) as client:
+        running = asyncio.create_task(
+            loop.repeat(
+                client,
+                tenant=settings.tenant,
+                alone=partial(service.catalog.alone, loop.LOCK, wait=False),
+                seconds=60 * settings.every_minutes,
+            )
+        )
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API, or what is behind it; returns its exit code."""
-    if args.command not in ("audit", "open", "tenants"):  # they check their tenants themselves
+    if args.command not in ("audit", "open", "synthetic", "tenants"):  # they check for themselves
         caller(args)
         check_collection(args)
     own = _with_own_opening(args.command)
@@ -60,6 +60,8 @@ def _with_own_opening(command: str) -> Callable[..., Awaitable[int]] | None:
             from rag.cli.source import open_source as own
         case "reindex":
             from rag.cli.reindex import reindex as own
+        case "synthetic":
+            from rag.cli.synthetic import synthetic as own
         case "tenants":
             from rag.cli.tenants import tenants as own
         case "usage":

@@ -17,6 +17,7 @@ import rag
 from rag.cli.cache_arguments import add_cache
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
 from rag.cli.models.model_arguments import add_models
+from rag.cli.operation_arguments import add_operations
 from rag.cli.printable import printable
 from rag.cli.rollout_arguments import add_rollout
 from rag.cli.tenant_arguments import add_audit, add_tenants
@@ -205,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     add_audit(commands, common)
     add_models(commands, common, host)
     add_cache(commands, within)
+    add_operations(commands, common, url)
     _add_processes(commands, common)
     add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")

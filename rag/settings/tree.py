@@ -71,6 +71,7 @@ from rag.settings.storage import (
     QdrantSettings,
     SqliteSettings,
 )
+from rag.settings.synthetic import SyntheticSettings
 from rag.settings.variants import VariantName, VariantSettings, completed
 from rag.settings.webhooks import WebhookName, WebhookSettings
 from rag.text.validation_errors import first, shortened
@@ -91,6 +92,7 @@ SECRETS = {
     "reranker.api_key",
     "traces.secret_key",
     "online.judge.api_key",
+    "synthetic.key",
 }
 """Settings whose values must not appear in any message."""
 _PROBLEM_CHARS = 500
@@ -196,6 +198,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     admission: AdmissionSettings = AdmissionSettings()
     batches: BatchSettings = BatchSettings()
+    synthetic: SyntheticSettings = SyntheticSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -182,6 +182,23 @@ batch_lines = Counter(
     "Lines of batches: done, failed, invalid, postponed by a limit, retried.",
     ["outcome"],
 )
+synthetic_runs = Counter(
+    "plumbline_synthetic_runs", "Runs of the synthetic canary: succeeded, failed.", ["outcome"]
+)
+synthetic_steps = Histogram(
+    "plumbline_synthetic_step_duration_seconds",
+    "What a step of the synthetic canary took.",
+    ["step"],
+    buckets=_SECONDS,
+)
+synthetic_success = Gauge(
+    "plumbline_synthetic_last_success_timestamp_seconds",
+    "When the synthetic canary last succeeded in this process; 0: not yet.",
+)
+synthetic_interval = Gauge(
+    "plumbline_synthetic_interval_seconds",
+    "Seconds from one run of the synthetic canary to the next, by the settings; 0: none runs.",
+)
 replica_requests = Counter(
     "plumbline_replica_requests",
     "Requests to replicas of a model's server, by what they were sent for and how they ended.",
