@@ -111,8 +111,7 @@ async def watching(service: Service, url: str) -> AsyncIterator[None]:
     async with AsyncClient(settings.url or url, key=key, retries=NEVER) as client:
         running = asyncio.create_task(
             loop.repeat(
-                client,
-                tenant=settings.tenant,
+                partial(loop.watch, client, tenant=settings.tenant),
                 alone=partial(service.catalog.alone, loop.LOCK, wait=False),
                 seconds=60 * settings.every_minutes,
             )
