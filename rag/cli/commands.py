@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API, or what is behind it; returns its exit code."""
-    if args.command not in ("audit", "open", "synthetic", "tenants"):  # they check for themselves
+    if args.command not in (
+        "audit",
+        "chaos",
+        "open",
+        "synthetic",
+        "tenants",
+    ):  # they check for themselves
         caller(args)
         check_collection(args)
     own = _with_own_opening(args.command)
@@ -50,6 +56,8 @@ def _with_own_opening(command: str) -> Callable[..., Awaitable[int]] | None:
             from rag.cli.audit import audit as own
         case "cache":
             from rag.cli.calibrate_cache import cache as own
+        case "chaos":
+            from rag.cli.chaos import chaos as own
         case "index":
             from rag.cli.index import check as own
         case "ingest":
