@@ -32,7 +32,7 @@ SMALL_MB = 256
 VISIBILITY_SECONDS = 5
 """`queue.visibility_seconds`, the least: an experiment waits for what the broker gives again."""
 _OTHERS = ("RAG_", "LANGFUSE_", "OTEL_", "OPENAI_")
-_FAKETIME = "/usr/lib/*/faketime/libfaketime.so.1"
+_FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 _RAG = (sys.executable, "-m", "rag.cli.main")
 _OK = 200
 

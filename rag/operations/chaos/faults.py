@@ -76,9 +76,17 @@ async def index_slow(deployment: Deployment) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def partitioned(deployment: Deployment) -> AsyncIterator[None]:
-    """Parts the second worker from the catalog, which keeps its connections and its locks."""
-    with deployment.proxies["catalog"].holding():
-        yield
+    """Parts the second worker from the catalog, which keeps its connections and its locks.
+
+    When they are joined again, the old connections end, and nothing arrives that was under way: a
+    transaction may be committed whose answer never comes.
+    """
+    proxy = deployment.proxies["catalog"]
+    with proxy.holding():
+        try:
+            yield
+        finally:
+            proxy.cut()
 
 
 @contextlib.asynccontextmanager

@@ -15,11 +15,11 @@ from rag.operations.synthetic.phrase import Phrase, new_phrase
 Phase = Literal["before", "during", "after"]
 Outcome = Literal["right", "wrong", "failed"]
 COLLECTION = "chaos"
-KNOWN = 20
+KNOWN = 8
 """Documents that are there from the beginning, which the questions are about."""
-QUESTION_SECONDS = 0.25
+QUESTION_SECONDS = 0.5
 """Seconds from one question to the next."""
-SEND_SECONDS = 1.0
+SEND_SECONDS = 2.0
 SENT_TOGETHER = 5
 """Documents of a request: few enough to be taken before bulk."""
 
@@ -70,8 +70,8 @@ class Load:
         self._known = [new_phrase() for _ in range(KNOWN)]
         sent = await self._submit(self._known)
         await self.client.wait_for_job(sent)
-        for phrase in self._known:
-            await self.client.ask(phrase.question, collection=COLLECTION)
+        asked = (self.client.ask(each.question, collection=COLLECTION) for each in self._known)
+        await asyncio.gather(*asked)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

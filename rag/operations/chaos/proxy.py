@@ -22,20 +22,23 @@ class Proxy:
         self._delay = 0.0
         self._open = asyncio.Event()
         self._open.set()
-        self._refuses = False
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[Proxy]:
         """Passes on until the end of the block."""
-        server = await asyncio.start_server(self._serve, LOOPBACK, 0)
+        server = await asyncio.start_server(self._accept, LOOPBACK, 0)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
         finally:
             server.close()
-            self._close_all()
+            self.cut()
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
 
     @contextlib.contextmanager
     def delaying(self, seconds: float) -> Iterator[None]:
@@ -59,48 +62,39 @@ class Proxy:
         finally:
             self._open.set()
 
-    @contextlib.contextmanager
-    def cutting(self) -> Iterator[None]:
-        """Closes all connections, and each new one, in the block."""
-        self._refuses = True
-        self._close_all()
-        try:
-            yield
-        finally:
-            self._refuses = False
-
-    def _close_all(self) -> None:
+    def cut(self) -> None:
+        """Closes all connections on both sides; what was held back is lost. New ones may come."""
         for writer in tuple(self._writers):
             writer.transport.abort()
 
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._refuses:
-            writer.transport.abort()
-            return
-        await self._open.wait()
+        ends = {writer}
+        self._writers.add(writer)
         try:
+            await self._open.wait()
             there, back = await asyncio.open_connection(LOOPBACK, self._target)
-        except OSError:  # nobody listens there: whoever called is told in the same way
-            writer.transport.abort()
-            return
-        self._writers |= {writer, back}
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass(reader, back))
-                group.create_task(self._pass(there, writer))
+            ends.add(back)
+            self._writers.add(back)
+            await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+        except OSError:
+            """Nobody listens there, or one end is gone: the other one learns it as well."""
         finally:
-            self._writers -= {writer, back}
-            writer.transport.abort()
-            back.transport.abort()
+            self._writers -= ends
+            for end in ends:
+                end.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Passes on until one side ends; the end is passed on, too."""
-        with contextlib.suppress(ConnectionError):
-            while piece := await reader.read(_PIECE):
-                await self._open.wait()
-                if self._delay:
-                    await asyncio.sleep(self._delay)
-                writer.write(piece)
-                await writer.drain()
+        while piece := await reader.read(_PIECE):
             await self._open.wait()
-            writer.write_eof()
+            if self._delay:
+                await asyncio.sleep(self._delay)
+            writer.write(piece)
+            await writer.drain()
+        await self._open.wait()
+        writer.write_eof()
