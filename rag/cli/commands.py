@@ -69,7 +69,7 @@ def _with_own_opening(command: str) -> Callable[..., Awaitable[int]] | None:
         case "reindex":
             from rag.cli.reindex import reindex as own
         case "synthetic":
-            from rag.cli.synthetic import synthetic as own
+            from rag.cli.run_synthetic import synthetic as own
         case "tenants":
             from rag.cli.tenants import tenants as own
         case "usage":

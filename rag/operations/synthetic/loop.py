@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 
 from rag.client import AsyncClient
 from rag.errors import BusyError, RagError
-from rag.operations.synthetic.run import run
+from rag.operations.synthetic.one_run import run
 from rag.telemetry import synthetic_metrics
 
 LOCK = "synthetic canary"

@@ -27,6 +27,7 @@ from rag.settings.retrieval import (
     SentenceTransformersSettings,
 )
 from rag.settings.storage import CeleryQueueSettings, PostgresSettings, QdrantSettings
+from rag.settings.synthetic import SyntheticSettings
 from rag.settings.tiers import RateSettings
 from rag.settings.tree import SECRETS, Settings, load_settings, names, printable
 from tests.places import ROOT
@@ -233,11 +234,14 @@ def test_every_setting_can_be_set_in_the_environment(
         "reader.hidden": "True",
         "reader.keep_originals": "False",
         "server.public_url": "https://77",
+        "synthetic.url": "https://77",
         "reader.ocr_languages": "deu+eng",
     }
     value = values.get(name, "77")
     if name.startswith("index."):
         monkeypatch.setenv("RAG_INDEX__KIND", "qdrant")
+    if name.startswith("synthetic."):
+        monkeypatch.setenv("RAG_SYNTHETIC__KEY", "none")
     monkeypatch.setenv("RAG_" + name.replace(".", "__").upper(), value)
     settings = load_settings()
     assert leaf(settings, name) != leaf(Settings.model_construct(), name)
@@ -473,6 +477,7 @@ def test_every_secret_is_known_as_one() -> None:
         "gateway.limits": RateSettings,
         "answer_cache": RedisAnswerCacheSettings,
         "model_cache": ModelCacheSettings,
+        "synthetic": SyntheticSettings,
         "online.judge": OpenAISettings,
     }
     secrets = {
@@ -482,6 +487,13 @@ def test_every_secret_is_known_as_one() -> None:
         if "SecretStr" in str(field.annotation)
     }
     assert secrets == SECRETS
+
+
+def test_the_synthetic_canary_needs_a_tenant_and_a_key_of_its_own() -> None:
+    assert "tenant of others" in refused(synthetic={"tenant": "default"})
+    message = refused(synthetic={"every_minutes": 5})
+    assert "rag keys create synthetic --tenant synthetic" in message
+    assert load_settings(synthetic={"every_minutes": 5, "key": "k"}).synthetic.every_minutes == 5
 
 
 def test_webhooks_show_no_secret(here: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, BinaryExpr, Expr, MatchOp, VectorSelector
 
-from rag.telemetry import cache_metrics, instruments, metrics
+from rag.telemetry import cache_metrics, instruments, metrics, synthetic_metrics
 from rag.types import REASONS, Delta, Usage
 from tests.places import ROOT
 from tests.prometheus import RULES, needs_promtool, promtool
@@ -61,6 +61,7 @@ def exported() -> Labels:
     metrics.score("groundedness", 1.0)
     metrics.feedback("up")
     metrics.traces("sent", 1)
+    synthetic_metrics.run({"ingest": 0.1}, succeeded=True)
     families = text_string_to_metric_families(metrics.exposition(BACKLOG).decode())
     found: Labels = {}
     for family in families:

@@ -7,7 +7,7 @@ import argparse
 from rag.cli import output
 from rag.cli.connection import connect
 from rag.errors import InputError
-from rag.operations.synthetic.run import run
+from rag.operations.synthetic.one_run import run
 from rag.settings.tree import Settings
 
 
