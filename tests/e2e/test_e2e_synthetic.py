@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from rag.client import NEVER, AsyncClient
-from rag.operations.synthetic.phrase import PREFIX
 from rag.operations.synthetic.one_run import COLLECTION, run
+from rag.operations.synthetic.phrase import PREFIX
 from tests.e2e.test_e2e_gateway import client, created
 from tests.servers import Json, Server, all_documents, rag, serving, submit, wait_for
 
