@@ -180,3 +180,10 @@ async def test_a_run_ends_in_its_time(server: Server, keys: dict[str, str]) -> N
     async with AsyncClient(server.url, key=keys["own"], retries=NEVER) as made:
         report = await run(made, tenant=TENANT, seconds=0.001)
     assert "it took more than 0.001 s" in report.failure
+
+
+def test_a_server_that_authenticates_nobody_does_not_start_with_it(tmp_path: Path) -> None:
+    env = {"RAG_SYNTHETIC__KEY": "none", "RAG_SYNTHETIC__EVERY_MINUTES": "5"}
+    ran = rag("serve", "--port", "0", data=tmp_path / "data", env=env)
+    assert ran.returncode == 2
+    assert "gateway.enabled = true, or synthetic.every_minutes = 0" in ran.stderr
