@@ -41,11 +41,11 @@ def compose(
     )
 
 
-def secrets() -> dict[str, str]:
-    """Returns new secrets, as `secrets.sh` writes them into .env."""
+def secrets(folder: Path = ROOT / "deploy") -> dict[str, str]:
+    """Returns the secrets that `secrets.sh` prints in a folder; by default in one without .env."""
     script = ROOT / "deploy" / "compose" / "secrets.sh"
-    lines = subprocess.run(["sh", script], capture_output=True, text=True, check=True).stdout
-    return dict(line.split("=", 1) for line in lines.splitlines())
+    ran = subprocess.run(["sh", script], cwd=folder, capture_output=True, text=True, check=True)
+    return dict(line.split("=", 1) for line in ran.stdout.splitlines())
 
 
 def project(variables: Mapping[str, str]) -> Json:

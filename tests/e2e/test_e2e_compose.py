@@ -1,15 +1,14 @@
 """The commands, variables and health checks of compose.yaml on this machine's own programs.
 
-A command runs as it stands there; only addresses and folders are replaced by the test's own. There
-is no Qdrant, Grafana, Langfuse, ClickHouse or MinIO to be had as a package: the index is the fake of
-the other tests, and the others are held to their settings alone (tests/repository/test_compose.py).
+A command runs as it stands there; only addresses and folders are replaced by the test's own. No
+package has Qdrant, Grafana, Langfuse, ClickHouse or MinIO: the index is the fake of the other
+tests, and the others are held to their settings alone (tests/repository/test_compose.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import subprocess

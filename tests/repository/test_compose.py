@@ -90,6 +90,15 @@ def test_no_secret_is_left_out(variables: dict[str, str]) -> None:
         assert f"required variable {name} is missing a value" in ran.stderr
 
 
+def test_secrets_that_are_in_use_are_kept(variables: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("POSTGRES_PASSWORD=old\nMODEL=Qwen3-8B\n")
+    missing = secrets(tmp_path)
+    assert set(missing) == set(variables) - {"POSTGRES_PASSWORD"}
+    file.write_text("".join(f"{name}=x\n" for name in variables))
+    assert secrets(tmp_path) == {}
+
+
 def test_the_file_of_secrets_is_not_committed() -> None:
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
 
