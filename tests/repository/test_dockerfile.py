@@ -64,7 +64,7 @@ def copied() -> set[str]:
 def locked(device: str) -> dict[str, tuple[str, list[str]]]:
     """Returns version and hashes of each package in the file for a device."""
     text = (IMAGE / f"requirements-{device}.txt").read_text().replace("\\\n", " ")
-    found = {}
+    found: dict[str, tuple[str, list[str]]] = {}
     for line in text.splitlines():
         requirement, *hashes = line.split(" --hash=")
         parsed = Requirement(requirement.strip())
