@@ -9,13 +9,17 @@ mkdir "$scratch/ca-certificates"
 find /usr/local/share/ca-certificates -name '*.crt' -exec cp {} "$scratch/ca-certificates" \;
 printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' >"$scratch/pip.conf"
 # As Debian's images for Docker: apt leaves no caches behind.
-printf 'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n' >"$scratch/docker-clean"
+cat >"$scratch/docker-clean" <<'END'
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };
+END
 mmdebstrap --quiet --variant=minbase \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --customize-hook="copy-in $scratch/docker-clean /etc/apt/apt.conf.d" \
     --customize-hook="copy-in $scratch/pip.conf /etc" \
     --customize-hook="copy-in $scratch/ca-certificates /usr/local/share" \
-    --customize-hook='rm -rf "$1"/var/lib/apt/lists/*' \
+    --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin' \
     bookworm "$scratch/base.tar"
 podman import --quiet "$scratch/base.tar" plumbline-base
