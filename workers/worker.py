@@ -21,6 +21,7 @@ from workers.celery_app import (
     SCORE,
     SCORE_QUEUE,
     STAGES,
+    QueuePriority,
     celery_app,
     queues_of,
 )
@@ -31,10 +32,17 @@ from workers.tasks import all_or_embed, parse_alone
 _log = logging.getLogger(__name__)
 
 
-def work(settings: Settings, queue: CeleryQueueSettings, *, stage: Stage | None = None) -> int:
+def work(
+    settings: Settings,
+    queue: CeleryQueueSettings,
+    *,
+    stage: Stage | None = None,
+    priority: QueuePriority | None = None,
+) -> int:
     """Works until SIGTERM or Ctrl-C; tasks under way are finished first.
 
-    Takes documents through all stages, or with `stage` through that one alone.
+    Takes documents through all stages, or with `stage` through that one alone; with `priority`
+    only those of this priority. Serves metrics as soon as all is loaded.
 
     Raises:
         ConfigError: The port for metrics is taken, or a model cannot be loaded.
@@ -42,13 +50,11 @@ def work(settings: Settings, queue: CeleryQueueSettings, *, stage: Stage | None 
     name = f"plumbline-{uuid4().hex[:8]}@{socket.gethostname()}"  # several may be on one host
     if settings.log.format == "json":
         logs.configure("json", worker=name)  # otherwise Celery does
-    if queue.metrics_port:
-        metrics.serve(queue.metrics_host, queue.metrics_port)
     after_setup_logger.connect(_mask_logs)
     after_setup_task_logger.connect(_mask_logs)
     app = celery_app(queue)
     app.conf.worker_log_format = f"[%(asctime)s: %(levelname)s/{name}] %(message)s"
-    queues = queues_of([stage] if stage else STAGES)
+    queues = queues_of([stage] if stage else STAGES, priority)
     if stage != "parse":
         queues += [SCORE_QUEUE, ASK_QUEUE]  # last: documents come first
     runtime = Runtime(parse_alone(settings, app) if stage == "parse" else all_or_embed(settings))
@@ -56,6 +62,8 @@ def work(settings: Settings, queue: CeleryQueueSettings, *, stage: Stage | None 
     app.task(runtime.score, name=SCORE)
     app.task(runtime.answer, name=ASK)
     try:
+        if queue.metrics_port:  # probes look there for a worker that is loaded
+            metrics.serve(queue.metrics_host, queue.metrics_port)
         while _consume(app, name, queues, queue.concurrency):
             _log.warning("The broker is gone: connecting again.")
     finally:

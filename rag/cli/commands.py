@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API, or what is behind it; returns its exit code."""
-    if args.command not in ("audit", "open", "tenants"):  # they check their tenants themselves
+    if args.command not in (
+        "audit",
+        "migrate",
+        "open",
+        "tenants",
+    ):  # they check their tenants themselves
         caller(args)
         check_collection(args)
     own = _with_own_opening(args.command)
@@ -56,6 +61,8 @@ def _with_own_opening(command: str) -> Callable[..., Awaitable[int]] | None:
             from rag.cli.ingest import ingest as own
         case "mcp":
             from rag.cli.mcp import mcp as own
+        case "migrate":
+            from rag.cli.migrate import migrate as own
         case "open":
             from rag.cli.source import open_source as own
         case "reindex":

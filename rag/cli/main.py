@@ -18,6 +18,7 @@ from rag.cli.cache_arguments import add_cache
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
 from rag.cli.models.model_arguments import add_models
 from rag.cli.printable import printable
+from rag.cli.process_arguments import add_processes
 from rag.cli.rollout_arguments import add_rollout
 from rag.cli.tenant_arguments import add_audit, add_tenants
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-MAX_PORT = 65_535
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,6 +59,7 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
 
     limit_threads()
     with importing():
+        from rag.errors import InputError
         from rag.settings.tree import load_settings
     if args.command == "eval":
         return _evaluate(args)
@@ -77,6 +78,8 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
     if args.command == "serve":
         return _serve(args, settings)
     if args.command == "worker" and args.batches:
+        if args.priority:
+            raise InputError("--priority goes with documents, of which --batches takes none.")
         with importing():
             from rag.cli.batch_worker import work as answer_batches
 
@@ -88,7 +91,7 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
         with needing("cluster", for_="`rag worker`"):
             from workers.worker import work
 
-        return work(settings, broker_settings(settings), stage=args.stage)
+        return work(settings, broker_settings(settings), stage=args.stage, priority=args.priority)
     if args.command == "chat":
         with importing():
             from rag.cli.chat import chat
@@ -132,12 +135,6 @@ def _serve(args: argparse.Namespace, settings: Settings) -> int:
     host = args.host or settings.server.host
     port = settings.server.port if args.port is None else args.port
     return serve(settings, host=host, port=port)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to {MAX_PORT}")
-    return int(text)
 
 
 def _print_error(message: str, *, code: str = "", as_json: bool = False) -> None:
@@ -205,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     add_audit(commands, common)
     add_models(commands, common, host)
     add_cache(commands, within)
-    _add_processes(commands, common)
+    add_processes(commands, common)
     add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")
     return parser
@@ -361,24 +358,6 @@ def _overlap(text: str) -> float:
 
 def _names(text: str) -> list[str]:
     return [name for part in text.split(",") if (name := part.strip())]
-
-
-def _add_processes(commands: Commands, common: argparse.ArgumentParser) -> None:
-    serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
-    serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
-    serve.add_argument(
-        "--port", type=_port, help="port to listen on (default: 8000); 0: a free one"
-    )
-    worker = commands.add_parser("worker", parents=[common], help="ingest what a broker hands out")
-    only = worker.add_mutually_exclusive_group()
-    only.add_argument(
-        "--batches", action="store_true", help="answer lines of batches, and ingest nothing"
-    )
-    only.add_argument(
-        "--stage",
-        choices=("parse", "embed"),
-        help="do this stage of a document's way alone, where others do the rest",
-    )
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> N
         assert 'plumbline_documents_total{outcome="stored",tenant=""} 20.0' in metrics.text
         assert 'plumbline_documents_total{outcome="unchanged",tenant=""} 20.0' in metrics.text
         settings = cluster.settings(metrics=port)
-        taken = rag("worker", data=cluster.data, env=settings, command=RAG)
+        taken = rag("worker", "--stage", "parse", data=cluster.data, env=settings, command=RAG)
         assert taken.returncode == 2
         assert "Each worker on a machine needs a port of its own" in taken.stderr
     assert await stored(cluster.data) == await clean_load(files, cluster.folder)
@@ -411,6 +411,11 @@ async def test_what_waits_is_cancelled_and_what_is_interactive_goes_first(
         )
         assert (await cluster.ended(bulk)).counts == {"succeeded": 50}
     assert (await cluster.catalog.jobs.get(SCOPE.tenant, gone)).counts == {"cancelled": 5}
+    with cluster.worker("--priority", "bulk"):
+        left = await cluster.submit(files[:1])
+        taken = await cluster.submit(files[1:2], bulk=True)
+        assert (await cluster.ended(taken)).counts == {"succeeded": 1}
+        assert (await cluster.catalog.jobs.get(SCOPE.tenant, left)).counts == {"pending": 1}
 
 
 def test_a_worker_that_parses_alone_needs_a_catalog_that_is_shared(tmp_path: Path) -> None:
