@@ -34,7 +34,7 @@
 {{- end }}
 {{- end }}
 {{- $settings := mustMergeOverwrite $made (deepCopy .Values.settings) }}
-{{- if regexMatch "\"(api_key|secret_key|secret|redis_url|broker_url)\":" (.Values.settings | toJson) }}
+{{- if regexMatch "\"(api_key|secret_key|secret|redis_url|broker_url)\":|://[^/\"]*@" (.Values.settings | toJson) }}
 {{- fail "settings: secrets belong into the Secret that secrets.name names, with their names in secrets.settings" }}
 {{- end }}
 {{- if and (not .Values.redis.enabled) (not (has "queue.broker_url" .Values.secrets.settings)) }}
