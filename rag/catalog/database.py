@@ -9,15 +9,17 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from rag.catalog.absence import Absence
 from rag.catalog.advisory_locks import POLL_SECONDS, AdvisoryLocks
 from rag.catalog.database_errors import disk_full, lost_connection, reason
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
@@ -176,6 +178,7 @@ class PostgresDatabase(Database):
         sa.event.listen(self._engine.sync_engine, "handle_error", _mark_lost)
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
         self._api: Any = self._engine.dialect.loaded_dbapi
+        self._absence = Absence(self.vendor)
         self._advisory = AdvisoryLocks(self._engine, vendor=self.vendor)
 
     async def close(self) -> None:
@@ -187,7 +190,7 @@ class PostgresDatabase(Database):
     async def write(self) -> AsyncIterator[Transaction]:
         """Opens a transaction."""
         with self._errors():
-            async with self._writing.begin() as db:
+            async with self._connected(self._writing) as db, db.begin():
                 yield db
 
     @contextlib.asynccontextmanager
@@ -222,12 +225,25 @@ class PostgresDatabase(Database):
     async def _read_once(
         self, query: sa.Executable, values: Mapping[str, Any] | None
     ) -> Sequence[sa.RowMapping]:
-        async with self._engine.connect() as db:
+        async with self._connected(self._engine) as db:
             return (await db.execute(query, values)).mappings().all()
+
+    @contextlib.asynccontextmanager
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """Yields a connection of the pool, which waits for a server that restarts."""
+
+        async def connect() -> AsyncConnection:
+            return await engine.connect()
+
+        db = await self._absence.over(connect)
+        try:
+            yield db
+        finally:
+            await asyncio.shield(db.close())  # also if the caller is cancelled
 
     async def _take(self, number: int) -> bool:
         with self._errors():
-            return await self._advisory.take(number)
+            return await self._absence.over(partial(self._advisory.take, number))
 
     def _check(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
         """Checks a connection before its use; if it was lost, the whole pool is closed.
