@@ -55,6 +55,7 @@ LONG = (
     "power",
     "qdrant",
     "ranks",
+    "rehearsal",
     "replicas",
     "rollouts",
     "routing",

@@ -21,7 +21,9 @@ from pathlib import Path
 
 from tests.forked import Process
 from tests.places import ROOT
-from tests.servers import PATIENCE, Json, free_port, start
+from tests.postgres import PostgresServer
+from tests.redis_server import RedisServer
+from tests.servers import PATIENCE, Json, cluster_settings, free_port, start
 from tests.waiting import until
 
 LAG_SECONDS = 0.3
@@ -33,6 +35,17 @@ CLIENTS = 16
 WRITERS = 4
 """Clients of these that submit documents; the others ask."""
 TOPICS = ("lamps", "wells", "ships", "looms")
+
+
+def settings(postgres: PostgresServer, broker: RedisServer, index_port: int) -> dict[str, str]:
+    """Returns the environment of processes on new storage."""
+    return {
+        **cluster_settings(
+            index_port=index_port, catalog_url=postgres.new_database(), broker_url=broker.url
+        ),
+        "RAG_PROFILE": "fast",
+        "RAG_QUEUE__VISIBILITY_SECONDS": "5",
+    }
 
 
 @contextlib.contextmanager
@@ -48,12 +61,17 @@ def qdrant() -> Iterator[int]:
 
 
 class Balancer:
-    """Passes each connection on to the next of its backends; a client has one for each request."""
+    """Passes each connection on to the next of its backends; a client has one for each request.
+
+    If a backend cannot be reached, the one after it is asked, as ingress controllers do by default.
+    """
 
     def __init__(self) -> None:
         self._backends: list[int] = []
         self._next = 0
         self.port = 0
+        self.in_flight: Counter[int] = Counter()
+        """Requests in flight, by the port of their backend."""
 
     def add(self, port: int) -> None:
         self._backends.append(port)
@@ -70,13 +88,21 @@ class Balancer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._next += 1
-        port = self._backends[self._next % len(self._backends)]
-        try:
-            behind, before = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:  # the client sees a closed connection
-            writer.close()
+        turn = self._next % len(self._backends)
+        for port in self._backends[turn:] + self._backends[:turn]:
+            with contextlib.suppress(OSError):
+                behind, before = await asyncio.open_connection("127.0.0.1", port)
+                break
+        else:
+            writer.close()  # the client sees a connection without an answer
             return
-        await asyncio.gather(_copy(reader, before), _copy(behind, writer))
+        self.in_flight[port] += 1
+        try:
+            await asyncio.gather(_copy(reader, before), _copy(behind, writer))
+        finally:
+            self.in_flight[port] -= 1
+            before.close()
+            writer.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -145,6 +171,10 @@ class Load:
             return status == 200 and bool(json.loads(content)["hits"])
 
         await until(found, pause=0.1)
+
+    async def answered(self, count: int) -> None:
+        """Waits until so many requests have succeeded."""
+        await until(lambda: sum(self.outcomes.values()) >= count)
 
     async def _client(self, number: int, stopped: asyncio.Event) -> None:
         count = 0
@@ -256,26 +286,35 @@ class Cluster:
             await self.stop_api(old)
 
     async def update_workers(self) -> None:
+        """Replaces each worker in the same way."""
         for old in list(self.workers):
             await self.add_worker()
             self.workers.remove(old)
             await self._stop(old)
 
     async def stop_api(self, pod: Pod) -> None:
-        """Stops a server as Kubernetes does: it leaves the endpoints, and is told some time later."""
+        """Stops a server as Kubernetes does: out of the endpoints first, and told some time later."""
         self.apis.remove(pod)
         await asyncio.sleep(LAG_SECONDS)
         self._balancer.remove(pod.port)
         await asyncio.sleep(PRE_STOP_SECONDS - LAG_SECONDS)
         await self._stop(pod)
 
-    async def kill_api(self, load: Load) -> int:
-        """Kills a server; returns the number of requests in flight then. A probe finds it gone."""
-        pod = self.apis.pop()
-        in_flight = load.in_flight
+    async def kill_api(self) -> int:
+        """Kills a server; returns the number of requests that were in flight on it."""
+        pod = self.apis.pop(0)
+        in_flight = self._balancer.in_flight[pod.port]
         pod.process.kill()
+        await asyncio.to_thread(pod.process.wait, PATIENCE)
+        await asyncio.sleep(LAG_SECONDS)  # until a probe has found it
         self._balancer.remove(pod.port)
+        await self.add_api()
         return in_flight
+
+    async def kill_worker(self) -> None:
+        pod = self.workers.pop(0)
+        pod.process.kill()
+        await self.add_worker()
 
     def _start(self, *arguments: str, port: int, env: Mapping[str, str]) -> Pod:
         named = [*arguments, str(port)] if arguments[-1] == "--port" else arguments
@@ -322,10 +361,11 @@ async def stored(port: int, load: Load) -> tuple[set[str], set[str]]:
             found[each["id"]] += each["chunks"] if each["state"] == "succeeded" else 0
         if page["next_cursor"] is None:
             break
-        _, content = await request(port, "GET", f"/v1/documents?limit=1000&cursor={page['next_cursor']}")
+        _, content = await request(
+            port, "GET", f"/v1/documents?limit=1000&cursor={page['next_cursor']}"
+        )
         page = json.loads(content)
     lost = {name for name in load.accepted if found[name] < 1}
     strangers = found.keys() - load.accepted.keys() - load.unsure
     doubled = {name for name, chunks in found.items() if chunks > 1} | strangers
     return lost, doubled
-
