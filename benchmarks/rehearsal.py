@@ -19,7 +19,7 @@ from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer, redis_server
 from tests.rehearsal import CLIENTS, Cluster, Load, qdrant, settings, stored
 
-ROUNDS = 3
+ROUNDS = 2
 PAUSE = 0.2
 """Seconds from an answer to the client's next request."""
 NONE = Target(bound=0)

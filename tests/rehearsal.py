@@ -293,7 +293,7 @@ class Cluster:
             await self._stop(old)
 
     async def stop_api(self, pod: Pod) -> None:
-        """Stops a server as Kubernetes does: out of the endpoints first, and told some time later."""
+        """Stops a server as Kubernetes does: it leaves the endpoints, and gets SIGTERM later."""
         self.apis.remove(pod)
         await asyncio.sleep(LAG_SECONDS)
         self._balancer.remove(pod.port)
