@@ -47,6 +47,11 @@ REFUSED: list[tuple[Json, str]] = [
     ({"postgresql": {"external": {"cidrs": ["everywhere"]}}}, "cidrs"),
 ]
 FAILED: list[tuple[Json, str]] = [
+    ({"workers": {"parse": None}}, "no pool takes documents of stage parse and priority interact"),
+    (
+        {"workers": {"bulk": {"stage": "embed"}}},
+        "no pool takes documents of stage parse and priority b",
+    ),
     ({"workers": {"parse": {"min": 0}}}, "workers.parse: only pools of bulk or batches"),
     ({"workers": {"batches": {"stage": "parse"}}}, "workers.batches: batches goes without"),
     ({"workers": {"parse": {"min": 9}}, "autoscaling": {"kind": "hpa"}}, "min is 9, and max is 8"),
