@@ -31,6 +31,7 @@ from benchmarks._common import EXAMPLES, Report, Target, percentile
 from benchmarks._texts import questions, words
 from benchmarks._writing import PASSAGE_WORDS, RULES, make_prompt
 from generation.replicas.engine_metrics import read_engine_metrics
+from generation.replicas.outliers import Sent
 from generation.replicas.pool import Pool
 from generation.replicas.prefix import prefix_key
 from generation.replicas.ring import Ring
@@ -70,22 +71,22 @@ def _decide(report: Report) -> None:
     pool = Pool([f"http://engine-{number}:8000/v1" for number in range(REPLICAS)])
     text = " ".join(words())
     prompts = [make_prompt(RULES, text[n * 200 : n * 200 + 4000], "Why?") for n in range(500)]
-    chance, under_way, taken = random.Random(0), deque[tuple[int, float]](), list[float]()
+    chance, under_way, taken = random.Random(0), deque[tuple[Sent, float]](), list[float]()
     cpu = time.process_time()
     for _ in range(DECISIONS):
         prompt, tokens = chance.choice(prompts), chance.uniform(500, 2500)
         started = time.perf_counter()
         choice = pool.choose(prefix_key(prompt), tokens)
         assert choice is not None
-        pool.begin(choice.replica, tokens)
+        sent = pool.begin(choice.replica, tokens)
         pool.slow_after(choice.replica)
         if len(under_way) >= RATE * ANSWER_SECONDS:
-            replica, its_tokens = under_way.popleft()
-            pool.first_token(replica, 0.1)
-            pool.succeeded(replica)
-            pool.end(replica, its_tokens)
+            earlier, its_tokens = under_way.popleft()
+            pool.first_token(earlier, 0.1)
+            pool.succeeded(earlier)
+            pool.end(earlier.replica, its_tokens)
         taken.append((time.perf_counter() - started) * 1e6)
-        under_way.append((choice.replica, tokens))
+        under_way.append((sent, tokens))
     cpu = time.process_time() - cpu
     bound = Target(bound=200)
     report.add("decision p50, 100 replicas", percentile(taken, 50), unit="µs", target=bound)

@@ -35,6 +35,15 @@ _SOUTH_EAST = (
 _UNSPACED = re.compile(rf"[{_CJK}]+|[{_SOUTH_EAST}]+")
 """Runs of characters of scripts that put no spaces between words: Chinese, Japanese and Korean; or
 Thai, Lao, Burmese and Khmer."""
+_MARKS = [
+    char
+    for char in map(chr, range(0x0E00, 0xAAC0))
+    if unicodedata.category(char) in ("Mn", "Mc") and re.match(f"[{_SOUTH_EAST}]", char)
+]
+_MARK_LETTERS = {ord(mark): chr(0x12000 + n) for n, mark in enumerate(_MARKS)}
+"""Letters in the place of marks, of cuneiform, which no such text has. Tones and vowels tell words
+apart (Thai for "rice" and "white", "not" and "wood"), and the tokenizer would split at marks."""
+_LETTER = re.compile(rf"[{''.join(_MARKS)}]+|.[{''.join(_MARKS)}]*")
 
 
 class Bm25Encoder:
@@ -70,13 +79,9 @@ class Bm25Encoder:
 
 
 def _pairs(run: re.Match[str]) -> str:
-    # The tokenizer would split at tone marks and viramas, which are no letters.
-    units = [unit for unit in run[0] if not _is_mark(unit)]
+    """Returns each two letters that follow each other, with their marks, as a word."""
+    units = [unit.translate(_MARK_LETTERS) for unit in _LETTER.findall(run[0])]
     return f" {' '.join(map(''.join, pairwise(units))) if len(units) > 1 else ''.join(units)} "
-
-
-def _is_mark(char: str) -> bool:
-    return not char.isalpha() and unicodedata.category(char) == "Mn"
 
 
 def rounded_mean(terms: float, chunks: float) -> float:

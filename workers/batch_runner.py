@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,13 +15,14 @@ from rag.catalog.batch_forgetting import CHANGED
 from rag.catalog.batch_queue import LEASE_SECONDS
 from rag.catalog.catalog import Catalog
 from rag.errors import BusyError, InputError, RagError, for_log
-from rag.records import Batch, ClaimedLine, LineOutcome
+from rag.records import DAY, Batch, ClaimedLine, LineOutcome
 from rag.telemetry import batch_metrics
 from workers.batch_input import lines_of
 from workers.local_queue import running
 
 POLL_SECONDS = 1.0
 SWEEP_SECONDS = 5.0
+TIDY_SECONDS = 600.0
 MAX_ATTEMPTS = 6
 """Attempts at a line, those counted that a process did not survive."""
 _log = logging.getLogger(__name__)
@@ -53,14 +55,29 @@ class BatchRunner:
     """
 
     def __init__(
-        self, catalog: Catalog, answering: Answering, *, at_once: int, alone: bool
+        self,
+        catalog: Catalog,
+        answering: Answering,
+        *,
+        at_once: int,
+        alone: bool,
+        keep_days: float,
     ) -> None:
-        """Takes what answers a line; `alone`: no other process answers lines of this catalog."""
+        """Makes a runner.
+
+        Args:
+            catalog: Has the batches.
+            answering: Answers a line.
+            at_once: Lines that are answered at the same time.
+            alone: No other process answers lines of this catalog.
+            keep_days: Days after which batches that have ended, and files, are deleted.
+        """
         self._catalog = catalog
         self._queue = catalog.batch_queue
         self._answering = answering
         self._at_once = at_once
         self._alone = alone
+        self._keep_days = keep_days
         self._token = uuid4().hex
         self._under_way: dict[asyncio.Task[None], ClaimedLine] = {}
 
@@ -73,6 +90,7 @@ class BatchRunner:
             async with (
                 running(_repeated(self._read, POLL_SECONDS)),
                 running(_repeated(self._queue.sweep, SWEEP_SECONDS)),
+                running(_repeated(self._tidy, TIDY_SECONDS)),
                 running(_repeated(self._renew, LEASE_SECONDS / 3)),
                 running(_repeated(self._take, 0.0)),
             ):
@@ -140,6 +158,11 @@ class BatchRunner:
             await self._queue.put_back(line, seconds=0.0)
         else:
             await self._queue.finish(line, _failed(**CHANGED))
+
+    async def _tidy(self) -> None:
+        before = time.time() - self._keep_days * DAY
+        await self._catalog.batches.forget(before=before)
+        await self._catalog.batch_files.forget(before=before)
 
     async def _renew(self) -> None:
         if self._under_way:

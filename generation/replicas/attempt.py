@@ -67,7 +67,7 @@ class Attempt:
         self._is_slow = False
         self._began = time.monotonic()
         self._pieces = model.stream(asked.messages, sampling=asked.sampling)
-        pool.begin(choice.replica, asked.tokens)
+        self._sent = pool.begin(choice.replica, asked.tokens)
         self._timers = contextlib.ExitStack()
         if (late := pool.slow_after(choice.replica)) is not None:
             timer = asyncio.get_running_loop().call_later(late, self.slow)
@@ -83,7 +83,7 @@ class Attempt:
         """Records that the replica is slow, once."""
         if not self._is_slow:
             self._is_slow = True
-            self._pool.slow(self.choice.replica)
+            self._pool.slow(self._sent)
 
     async def rest(self) -> AsyncGenerator[Piece, None]:
         """Yields the pieces after the first; raises what the model raises."""
@@ -95,7 +95,7 @@ class Attempt:
             self._record(error)
             raise
         self.outcome = "answered"
-        self._pool.succeeded(self.choice.replica)
+        self._pool.succeeded(self._sent)
 
     async def spent(self) -> Usage:
         """Returns the usage so far; if the model has told none, the prompt's, estimated."""
@@ -118,7 +118,7 @@ class Attempt:
         finally:
             self._pool.end(replica, self._asked.tokens)
             if self.outcome in _NO_VERDICT:
-                self._pool.left(replica)
+                self._pool.left(self._sent)
             replica_metrics.request(self._pool.names[replica], self.kind, self.outcome)
 
     async def _first(self, seconds: float) -> Piece:
@@ -128,7 +128,7 @@ class Attempt:
                     piece = await anext(self._pieces)
                 self._usage = piece.usage
                 spent = time.monotonic() - self._began
-                self._pool.first_token(self.choice.replica, spent, slow=self._is_slow)
+                self._pool.first_token(self._sent, spent, slow=self._is_slow)
                 return piece
             who = self._pool.called(self.choice.replica)
             raise UpstreamError(
@@ -149,6 +149,6 @@ class Attempt:
             self.outcome = "busy"
         elif isinstance(error, UpstreamError):
             self.outcome = "late" if error.code == LATE else "failed"
-            self._pool.failed(self.choice.replica, hung=error.code == LATE)
+            self._pool.failed(self._sent, hung=error.code == LATE)
         else:
             self.outcome = "refused"

@@ -24,8 +24,18 @@ _WEIGHT = 0.2
 """Weight of the last first token in the moving average."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request to a replica, and the period of its record in which it was sent."""
+
+    replica: int
+    period: int
+
+
 @dataclass(slots=True)
 class _Record:
+    period: int = 0
+    """An ejection begins another, and so does a restart: earlier requests say nothing of it."""
     failures: int = 0
     slow: int = 0
     seconds: float = 0.0
@@ -33,12 +43,7 @@ class _Record:
     ejections: int = 0
     is_out: bool = False
     until: float = 0.0
-    on_trial: bool = False
-
-    @property
-    def counts(self) -> bool:
-        """False for requests that were sent before an ejection and end after it."""
-        return not self.is_out or self.on_trial
+    trials: int = 0
 
 
 class Outliers:
@@ -60,21 +65,24 @@ class Outliers:
     def allows(self, replica: int) -> bool:
         """True if a replica is not ejected, or if its pause is over and no request tries it yet."""
         record = self._records[replica]
-        return not record.is_out or (self._clock() >= record.until and not record.on_trial)
+        return not record.is_out or (self._clock() >= record.until and not record.trials)
 
     def seconds_left(self, replica: int) -> float:
         """Returns the seconds until an ejected replica may be tried; 0 if it may be now."""
         record = self._records[replica]
         return max(0.0, record.until - self._clock()) if record.is_out else 0.0
 
-    def begun(self, replica: int) -> None:
-        """Records that a request was sent; to an ejected replica it is the one that tries."""
+    def begun(self, replica: int) -> Sent:
+        """Records that a request was sent; to an ejected replica it is one that tries."""
         record = self._records[replica]
-        record.on_trial = record.is_out
+        record.trials += record.is_out
+        return Sent(replica, record.period)
 
-    def left(self, replica: int) -> None:
+    def left(self, sent: Sent) -> None:
         """Records that a request ended without a verdict: its caller left, say."""
-        self._records[replica].on_trial = False
+        record = self._current(sent)
+        if record is not None and record.is_out:
+            record.trials -= 1
 
     def slow_after(self, replica: int) -> float | None:
         """Returns the seconds after which a first token is slow; None if too little is known."""
@@ -89,18 +97,18 @@ class Outliers:
         usual = median(others)
         return max(SLOW_RATIO * usual, usual + SLOW_SECONDS)
 
-    def slow(self, replica: int) -> None:
+    def slow(self, sent: Sent) -> None:
         """Records a first token that is slow, before it comes, or lost to a hedged request."""
-        record = self._records[replica]
-        if record.counts:
+        record = self._current(sent)
+        if record is not None:
             record.slow += 1
-            if record.slow >= SLOW_TOKENS or record.on_trial:
+            if record.slow >= SLOW_TOKENS or record.is_out:
                 self._eject(record)
 
-    def first_token(self, replica: int, seconds: float, *, slow: bool = False) -> None:
+    def first_token(self, sent: Sent, seconds: float, *, slow: bool = False) -> None:
         """Records a first token, its time, and whether it was recorded as slow before."""
-        record = self._records[replica]
-        if not record.counts:
+        record = self._current(sent)
+        if record is None:
             return
         if not slow:
             record.slow = 0
@@ -108,41 +116,47 @@ class Outliers:
         weight = _WEIGHT if record.samples > 1 else 1.0
         record.seconds += weight * (seconds - record.seconds)
 
-    def succeeded(self, replica: int) -> None:
+    def succeeded(self, sent: Sent) -> None:
         """Records the end of an answer."""
-        record = self._records[replica]
-        if not record.counts:
+        record = self._current(sent)
+        if record is None:
             return
         record.failures = 0
         if record.is_out:
-            record.is_out, record.on_trial, record.samples = False, False, 0
+            record.is_out, record.trials, record.samples = False, 0, 0
         elif record.samples >= SAMPLES:
             record.ejections = 0
 
-    def failed(self, replica: int, *, hung: bool = False) -> None:
+    def failed(self, sent: Sent, *, hung: bool = False) -> None:
         """Records a failure before the end of an answer.
 
         Args:
-            replica: its number.
-            hung: it sent nothing in all its time. Each further try would cost a question as much,
-                so it is ejected at once.
+            sent: the request.
+            hung: the replica sent nothing in all its time. Each further try would cost a question
+                as much, so it is ejected at once.
         """
-        record = self._records[replica]
-        if not record.counts:
+        record = self._current(sent)
+        if record is None:
             return
         record.failures += 1
-        if hung or record.failures >= FAILURES or record.on_trial:
+        if hung or record.failures >= FAILURES or record.is_out:
             self._eject(record)
 
     def restored(self, replica: int) -> None:
         """Ends the ejection of a replica that was away and is back: it may have been restarted."""
-        self._records[replica] = _Record()
+        self._records[replica] = _Record(period=self._records[replica].period + 1)
+
+    def _current(self, sent: Sent) -> _Record | None:
+        """Returns the record that a request counts for; None if its period is over."""
+        record = self._records[sent.replica]
+        return record if record.period == sent.period else None
 
     def _eject(self, record: _Record) -> None:
         out = sum(each.is_out for each in self._records)
         if not record.is_out and out >= self._most:
             return
-        record.is_out, record.on_trial, record.slow = True, False, 0
+        record.is_out, record.trials, record.slow = True, 0, 0
+        record.period += 1
         pause = PAUSE_SECONDS * 2.0 ** min(record.ejections, 10)
         record.until = self._clock() + min(pause, MAX_PAUSE_SECONDS)
         record.ejections += 1

@@ -9,7 +9,7 @@ from typing import Literal
 
 from generation.replicas.balancer import Balancer, Choice
 from generation.replicas.engine_metrics import EngineState
-from generation.replicas.outliers import Outliers
+from generation.replicas.outliers import Outliers, Sent
 from rag.privacy.redaction import masked
 from rag.telemetry import replica_metrics
 
@@ -77,13 +77,13 @@ class Pool:
         left = [replica for replica in range(len(self)) if replica not in tried]
         return Choice(min(left, key=self._badness), "least bad") if left else None
 
-    def begin(self, replica: int, tokens: float) -> None:
-        """Records that a request is sent."""
+    def begin(self, replica: int, tokens: float) -> Sent:
+        """Records that a request is sent, and returns it for what is recorded of it later."""
         self._tokens += tokens
         self._requests += 1
         self._balancer.add(replica, tokens)
-        self._outliers.begun(replica)
         replica_metrics.load(self.names[replica], requests=1, tokens=tokens)
+        return self._outliers.begun(replica)
 
     def end(self, replica: int, tokens: float) -> None:
         """Records that a request has ended, in whichever way."""
@@ -94,28 +94,28 @@ class Pool:
         """Returns the seconds after which a first token is slow; None if too little is known."""
         return self._outliers.slow_after(replica)
 
-    def slow(self, replica: int) -> None:
+    def slow(self, sent: Sent) -> None:
         """Records a first token that is slow, before it comes, or lost to a hedged request."""
-        self._outliers.slow(replica)
-        self._update(replica)
+        self._outliers.slow(sent)
+        self._update(sent.replica)
 
-    def first_token(self, replica: int, seconds: float, *, slow: bool = False) -> None:
+    def first_token(self, sent: Sent, seconds: float, *, slow: bool = False) -> None:
         """Records a first token, its time, and whether it was recorded as slow before."""
-        self._outliers.first_token(replica, seconds, slow=slow)
+        self._outliers.first_token(sent, seconds, slow=slow)
 
-    def succeeded(self, replica: int) -> None:
+    def succeeded(self, sent: Sent) -> None:
         """Records the end of an answer."""
-        self._outliers.succeeded(replica)
-        self._update(replica)
+        self._outliers.succeeded(sent)
+        self._update(sent.replica)
 
-    def failed(self, replica: int, *, hung: bool = False) -> None:
-        """Records a failure; `hung`: it sent nothing in all its time."""
-        self._outliers.failed(replica, hung=hung)
-        self._update(replica)
+    def failed(self, sent: Sent, *, hung: bool = False) -> None:
+        """Records a failure; `hung`: the replica sent nothing in all its time."""
+        self._outliers.failed(sent, hung=hung)
+        self._update(sent.replica)
 
-    def left(self, replica: int) -> None:
+    def left(self, sent: Sent) -> None:
         """Records that a request ended before it could succeed or fail."""
-        self._outliers.left(replica)
+        self._outliers.left(sent)
 
     def checked(self, replica: int, readiness: Readiness) -> None:
         """Records what a check found."""

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rag.answer_cache.answer_keys import Key, key_of
 from rag.answer_cache.entries import Entry, UnreadableEntryError, read, written
@@ -21,6 +22,8 @@ from rag.telemetry import cache_metrics
 from rag.telemetry.trace import Trace
 from rag.types import Answer, Priority, Query
 
+if TYPE_CHECKING:
+    from rag.answer_cache.leases import Leases
 STAGE = "answer_cache"
 """Its name in `degraded`, and in the stages' times."""
 _log = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ class AnswerCache:
         seconds: float,
         patience: Mapping[Priority, float],
         similar: SimilarQuestions | None = None,
+        leases: Leases | None = None,
         tags: Collection[str] = (),
         permits: Callable[[str], bool] = lambda _tenant: True,
         clock: Callable[[], float] = time.time,
@@ -73,6 +77,7 @@ class AnswerCache:
             seconds: Age past which no answer is given again.
             patience: Seconds for which a question waits for one that is the same, by its class.
             similar: Finds questions that ask the same in other words; None: equal ones alone.
+            leases: Those of all processes that use the store; None: this is the only one.
             tags: Those labels of requests that decide an answer.
             permits: Returns True if a tenant's answers may be kept.
             clock: Returns the time, in seconds since 1970.
@@ -83,6 +88,7 @@ class AnswerCache:
         self._seconds = seconds
         self._patience = patience
         self._similar = similar
+        self._leases = leases
         self._tags = tags
         self._permits = permits
         self._clock = clock
@@ -114,7 +120,8 @@ class AnswerCache:
             found = await self._find(query, key)
             span.attributes["result"] = found.result
         cache_metrics.answer_cache(found.result)
-        cause = found.failure or self._fault
+        # What is in the cache is given again, though nothing can be added to it.
+        cause = found.failure or (self._fault if found.landed is None else None)
         degraded = (trace.degrade(STAGE, cause),) if cause else ()
         if found.landed is None:
             return Lookup(making=self._making(query, key, content, found.flight), degraded=degraded)
@@ -127,6 +134,8 @@ class AnswerCache:
     async def close(self) -> None:
         """Waits for what is being kept, and closes the store."""
         await asyncio.gather(*self._keeping)
+        if self._leases is not None:
+            await self._leases.close()
         await self._store.close()
 
     def _may_repeat(self, query: Query) -> bool:
@@ -152,7 +161,7 @@ class AnswerCache:
                 return _Found("miss")
         flight = self._flights.begin(key.answer)
         try:
-            landed, failure = await self._stored(query, key)
+            landed, failure = await self._earlier(query, key, flight)
         except BaseException:
             flight.end("abandoned")
             flight.forget()
@@ -161,17 +170,18 @@ class AnswerCache:
             return _Found("miss", flight=flight, failure=failure)
         flight.end(landed)
         flight.forget()
-        return _Found(landed.match or "exact", landed)
+        return _Found(landed.match or "joined", landed)
 
-    async def _stored(self, query: Query, key: Key) -> tuple[Landed | None, RagError | str | None]:
-        """Returns the stored answer, or None with what failed, if something did."""
+    async def _earlier(
+        self, query: Query, key: Key, flight: Flight
+    ) -> tuple[Landed | None, RagError | str | None]:
+        """Returns the answer of the store, or None with what failed, if something did."""
         try:
-            if entry := await self._entry(key.answer):
-                return Landed(entry, "exact"), None
-            if self._similar is not None:
-                for answer in await self._similar.find(key, query.text):
-                    if entry := await self._entry(answer):
-                        return Landed(entry, "semantic"), None
+            landed = await self._stored(query, key)
+            if landed is None and self._leases is not None:
+                flight.lease = await self._leases.take(key.answer)
+                if flight.lease is None:
+                    landed = await self._from_another(query, key, self._leases)
         except UpstreamError as error:
             self._note(error)
             return None, error
@@ -179,7 +189,22 @@ class AnswerCache:
             cache_metrics.answer_cache("failed")
             _log.warning("Answer cache: an entry cannot be read: %s.", error)
             return None, "an entry cannot be read"
-        return None, None
+        return landed, None
+
+    async def _stored(self, query: Query, key: Key) -> Landed | None:
+        if entry := await self._entry(key.answer):
+            return Landed(entry, "exact")
+        if self._similar is not None:
+            for answer in await self._similar.find(key, query.text):
+                if entry := await self._entry(answer):
+                    return Landed(entry, "semantic")
+        return None
+
+    async def _from_another(self, query: Query, key: Key, leases: Leases) -> Landed | None:
+        """Waits while another process makes the answer; returns what it has kept, if anything."""
+        await leases.until_free(key.answer, self._patience[query.priority])
+        entry = await self._entry(key.answer)
+        return Landed(entry, None) if entry else None
 
     async def _entry(self, key: str) -> Entry | None:
         found = await self._store.get(key)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rag.answer_cache.entries import Entry
 from rag.types import Answer, Cached, CacheMatch, Query
+
+if TYPE_CHECKING:
+    from rag.answer_cache.leases import Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Flight:
     def __init__(self, flights: dict[str, Flight], key: str) -> None:
         self._flights = flights
         self._key = key
+        self.lease: Lease | None = None
+        """That of the answer among all processes; it ends when the flight is forgotten."""
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     async def outcome(self) -> Outcome:
@@ -60,6 +65,8 @@ class Flight:
 
     def forget(self) -> None:
         """Lets the next question begin a flight of its own."""
+        if self.lease is not None:
+            self.lease.end()
         if self._flights.get(self._key) is self:
             del self._flights[self._key]
 

@@ -22,30 +22,30 @@ class RedisStore:
             call_seconds: The time limit of a call.
         """
         self._milliseconds = math.ceil(seconds * 1000)
-        self._calls = RedisCalls(
+        self.calls = RedisCalls(
             url,
             setting="answer_cache.url",
             code="answer_cache_unavailable",
             holds="earlier answers",
             seconds=call_seconds,
         )
-        self._redis = self._calls.redis
+        self._redis = self.calls.redis
 
     async def get(self, key: str) -> bytes | None:
         """Returns the bytes of a key; None if there are none."""
-        async with self._calls.calling():
+        async with self.calls.calling():
             found: Any = await self._redis.get(_PREFIX + key)
             return cast("bytes | None", found)
 
     async def put(self, key: str, value: bytes) -> None:
         """Keeps bytes under a key, in place of earlier ones."""
-        async with self._calls.calling():
+        async with self.calls.calling():
             await self._redis.set(_PREFIX + key, value, px=self._milliseconds)
 
     async def append(self, key: str, item: bytes, *, most: int) -> None:
         """Appends an item to a list, unless it has so many; a few more if several do at once."""
         name = _PREFIX + key
-        async with self._calls.calling():
+        async with self.calls.calling():
             count = await self._redis.llen(name)
             if count < most:
                 async with self._redis.pipeline(transaction=True) as calls:
@@ -56,10 +56,10 @@ class RedisStore:
 
     async def items(self, key: str, *, start: int) -> list[bytes]:
         """Returns the items of a list from this place on."""
-        async with self._calls.calling():
+        async with self.calls.calling():
             found: Any = await self._redis.lrange(_PREFIX + key, start, -1)
             return cast("list[bytes]", found)
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._calls.close()
+        await self.calls.close()

@@ -89,6 +89,7 @@ async def answering_batches(app: ASGIApp, storage: Storage) -> AsyncIterator[Non
         BatchCalls(app, storage.catalog.keys, price=settings.batches.price),
         at_once=settings.batches.at_once,
         alone=settings.catalog.kind == "sqlite",
+        keep_days=settings.batches.keep_days,
     )
     async with runner.started():
         yield

@@ -20,6 +20,7 @@ from rag.settings.tree import Settings
 
 if TYPE_CHECKING:
     from rag.answer_cache.cache import AnswerCache
+    from rag.answer_cache.leases import Leases
     from rag.answer_cache.stores import AnswerStore
     from rag.build.retrieval import Searching
     from rag.catalog.content_versions import ContentVersions
@@ -63,7 +64,8 @@ async def open_answer_cache(
     from rag.answer_cache.cache import AnswerCache
 
     kind = settings.answer_cache
-    store, similar = _store(kind), None
+    store, leases = _store(kind)
+    similar = None
     if kind.similarity is not None:
         from rag.answer_cache.semantic import SimilarQuestions
 
@@ -81,6 +83,7 @@ async def open_answer_cache(
         seconds=kind.ttl_seconds,
         patience={name: each * PATIENCE for name, each in deadlines(settings).items()},
         similar=similar,
+        leases=leases,
         tags={tag for route in settings.routes for tag in route.tags},
         permits=(lambda _tenant: True) if in_memory else privacy.allows,
     )
@@ -109,14 +112,19 @@ def _prompt(settings: GeneratorSettings) -> str:
     return sha256(((settings.templates or TEMPLATES) / ANSWER).read_bytes()).hexdigest()
 
 
-def _store(settings: MemoryAnswerCacheSettings | RedisAnswerCacheSettings) -> AnswerStore:
+def _store(
+    settings: MemoryAnswerCacheSettings | RedisAnswerCacheSettings,
+) -> tuple[AnswerStore, Leases | None]:
+    """Returns the store, and the leases of the processes that share it."""
     match settings:
         case MemoryAnswerCacheSettings(max_mb=size, ttl_seconds=seconds):
             from rag.answer_cache.stores import MemoryStore
 
-            return MemoryStore(max_bytes=size << 20, seconds=seconds)
+            return MemoryStore(max_bytes=size << 20, seconds=seconds), None
         case RedisAnswerCacheSettings(url=url, ttl_seconds=seconds):
             with needing("cluster", for_="`answer_cache.kind = 'redis'`"):
+                from rag.answer_cache.leases import Leases
                 from rag.answer_cache.redis_store import RedisStore
 
-            return RedisStore(url.get_secret_value(), seconds=seconds)
+            store = RedisStore(url.get_secret_value(), seconds=seconds)
+            return store, Leases(store.calls)

@@ -345,11 +345,18 @@ async def open_support(
         from generation.grounding.support import BlendedSupport
 
         return BlendedSupport(tokens)
+    return await open_entailment(settings.entailment, settings.device, stack)
+
+
+async def open_entailment(
+    model: str, device: str | None, stack: contextlib.AsyncExitStack
+) -> SupportScorer:
+    """Opens a model for natural language inference, closed with the stack."""
     from generation.grounding.entailment import EntailmentScorer
 
-    model = await asyncio.to_thread(EntailmentScorer, settings.entailment, device=settings.device)
-    stack.callback(model.close)
-    return model
+    scorer = await asyncio.to_thread(EntailmentScorer, model, device=device)
+    stack.callback(scorer.close)
+    return scorer
 
 
 @contextlib.asynccontextmanager

@@ -49,6 +49,7 @@ def with_model_folders(settings: Settings) -> Settings:
         "embedder": _replaced(settings.embedder, {"model": "embedder"}, registry),
         "reranker": _reranker(settings.reranker, registry),
         "generator": resolved_part(settings.generator, registry),
+        "citations": _replaced(settings.citations, {"entailment": "entailment"}, registry),
         "fallbacks": tuple(resolved_part(part, registry) for part in settings.fallbacks),
         "routes": routes,
         "online": settings.online.model_copy(update={"judge": judge}),

@@ -49,9 +49,9 @@ class Service(Searching):
         """The checker of citations."""
         return self.answering.support
 
-    def route(self, query: Query, trace: Trace) -> Routed:
+    async def route(self, query: Query, trace: Trace) -> Routed:
         """Returns the pipeline that answers a question, by the rollouts in force."""
-        return self.router.route(query, trace, self.query)
+        return await self.router.route(query, trace, self.query)
 
 
 @contextlib.asynccontextmanager
@@ -68,7 +68,7 @@ async def open_service(
         observer = replace(opened.observer, recorder=recorder)
         answering = await open_answering(settings, opened, stack, wrappers)
         observations = Observations()
-        router = Router(observations)
+        router = Router(observations, opened.catalog.collections)
 
         def ended(query: Query, trace: Trace, answer: Answer | None) -> None:
             observer.ended(query, trace, answer)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from rag.catalog.batch_rows import owned, owner_row
-from rag.catalog.batch_tables import batch_file_parts, batch_files
+from rag.catalog.batch_tables import batch_file_parts, batch_files, batches
 from rag.catalog.database import Database
 from rag.catalog.paging import behind
 from rag.errors import NotFoundError
@@ -98,6 +98,18 @@ class BatchFiles:
             if not (await db.execute(mine)).rowcount:
                 raise no_file(id_)
             await db.execute(batch_file_parts.delete().where(batch_file_parts.c.file_id == id_))
+
+    async def forget(self, *, before: float) -> None:
+        """Deletes the files that were sent before a time; not those of batches that are unread."""
+        unread = sa.select(batches.c.input_file_id).where(batches.c.state == "validating")
+        old = sa.and_(batch_files.c.created_at < before, batch_files.c.id.not_in(unread))
+        for row in await self._db.rows(sa.select(batch_files.c.id).where(old)):
+            async with self._db.write() as db:
+                for table, key in (
+                    (batch_file_parts, batch_file_parts.c.file_id),
+                    (batch_files, batch_files.c.id),
+                ):
+                    await db.execute(table.delete().where(key == row["id"]))
 
 
 def no_file(id_: str) -> NotFoundError:

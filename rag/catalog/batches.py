@@ -111,15 +111,23 @@ class Batches:
             raise ConflictError(
                 "The batch has not ended: cancel it, and delete it then.", code="batch_open"
             )
-        async with self._db.write() as db:
-            for table in (batch_line_documents, batch_lines):
-                await db.execute(table.delete().where(table.c.batch_id == id_))
-            await db.execute(batches.delete().where(batches.c.id == id_))
+        await self._db.change(_delete, id_)
+
+    async def forget(self, *, before: float) -> None:
+        """Deletes the batches that ended before a time, with their responses, one by one."""
+        for row in await self._db.rows(sa.select(batches.c.id).where(batches.c.ended_at < before)):
+            await self._db.change(_delete, row["id"])
 
 
 def no_batch(id_: str) -> NotFoundError:
     """Returns the error for a batch that there is not, or that the caller may not know of."""
     return NotFoundError(f"There is no batch {shortened(id_)!r}.", code="unknown_batch")
+
+
+def _delete(db: sa.Connection, id_: str) -> None:
+    for table in (batch_line_documents, batch_lines):
+        db.execute(table.delete().where(table.c.batch_id == id_))
+    db.execute(batches.delete().where(batches.c.id == id_))
 
 
 def _cancel(db: sa.Connection, id_: str, *, now: float) -> None:

@@ -94,6 +94,7 @@ class _Conversation:
             collection=self._args.collection,
             top_k=self._args.top_k,
             filters=self._filters,
+            priority="interactive",
         ) as events:
             async for event in events:
                 if isinstance(event, TokenEvent):

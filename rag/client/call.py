@@ -45,6 +45,7 @@ class Call(Generic[T_co]):
     path: str
     read: Callable[[httpx.Response], T_co]
     params: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     form: Form | None = None
     repeatable: bool = True
@@ -57,14 +58,21 @@ class Call(Generic[T_co]):
         Raises:
             OSError: A file cannot be opened.
         """
-        params = given(**self.params)
+        params, headers = given(**self.params), self.headers
         if self.form is None:
-            yield http.build_request(self.method, self.path, params=params, json=self.body)
+            yield http.build_request(
+                self.method, self.path, params=params, headers=headers, json=self.body
+            )
             return
         with contextlib.ExitStack() as stack:
             files = [(self.form.name, (f.name, _opened(f, stack))) for f in self.form.files]
             request = http.build_request(
-                self.method, self.path, params=params, data=dict(self.form.fields), files=files
+                self.method,
+                self.path,
+                params=params,
+                headers=headers,
+                data=dict(self.form.fields),
+                files=files,
             )
             if self.form.on_progress:
                 request.stream = _Counted(request, self.form.on_progress)

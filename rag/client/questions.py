@@ -52,6 +52,7 @@ def ask(
     session_id: str | None = None,
     tags: Sequence[str] | None = None,
     priority: Priority | None = None,
+    fresh: bool = False,
     max_tokens: int | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -63,8 +64,8 @@ def ask(
 
     Either `query` or `messages` is given. `claims` says what becomes of a model's sentences that no
     passage supports. `user`, `session_id` and `tags` group questions in traces. Where too many
-    questions are under way, it waits in the class `priority`. The others are parameters of the
-    language model, in OpenAI's names.
+    questions are under way, it waits in the class `priority`. A `fresh` answer is none of the
+    server's cache. The others are parameters of the language model, in OpenAI's names.
     """
     body = given(
         query=query,
@@ -84,7 +85,8 @@ def ask(
         stop=stop,
         response_format=response_format,
     )
-    return Call(method="POST", path="/v1/query", body=body, read=read_as(Answer))
+    headers = {"Cache-Control": "no-cache"} if fresh else {}
+    return Call(method="POST", path="/v1/query", headers=headers, body=body, read=read_as(Answer))
 
 
 def streamed(call: Call[Any]) -> Call[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from rag.catalog.answers import Answers
 from rag.errors import RagError
 from rag.privacy.policy import Privacy
-from rag.records import LiveAnswer
+from rag.records import DAY, LiveAnswer
 from rag.telemetry import metrics
 from rag.telemetry.trace import Trace, is_sampled, trace_json
 from rag.types import Answer, Citation, Claim, Hit, Query
@@ -24,7 +24,6 @@ GATHER_SECONDS = 0.2
 """Seconds in which answers are gathered for one transaction."""
 FLUSH_SECONDS = 5.0
 """Seconds at the end for the answers that still wait."""
-DAY = 24 * 3600.0
 TIDY_SECONDS = 600.0
 _STAGES = ("retrieve", "rerank", "generate", "cite")
 _log = logging.getLogger(__name__)
@@ -162,6 +161,8 @@ class AnswerRecorder:
 
 
 def _live(query: Query, trace: Trace, answer: Answer, *, sent: bool, to_score: bool) -> LiveAnswer:
+    # An arm's answer, unless another pipeline wrote it in its place.
+    arm = trace.arm if trace.arm and trace.arm.variant == answer.variant else None
     return LiveAnswer(
         id=answer.id,
         trace_id=trace.id,
@@ -191,8 +192,8 @@ def _live(query: Query, trace: Trace, answer: Answer, *, sent: bool, to_score: b
         input_tokens=answer.usage.input_tokens,
         output_tokens=answer.usage.output_tokens,
         variant=answer.variant,
-        rollout=trace.arm.rollout if trace.arm else None,
-        rollout_version=trace.arm.version if trace.arm else None,
+        rollout=arm.rollout if arm else None,
+        rollout_version=arm.version if arm else None,
     )
 
 

@@ -58,9 +58,11 @@ class Rest:
                 seen += len(piece)
         return "".join(kept), seen
 
-    async def events(self, path: str, body: Json) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, path: str, body: Json, headers: Mapping[str, str]
+    ) -> AsyncGenerator[Event, None]:
         """Sends a body, and yields the events of the response."""
-        async with self._sent("POST", path, json=body) as response:
+        async with self._sent("POST", path, json=body, headers=headers) as response:
             async for event in events_of_async(response):
                 yield event
 
@@ -71,7 +73,7 @@ class Rest:
 
     @contextlib.asynccontextmanager
     async def _sent(
-        self, method: str, path: str, **request: Any
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any
     ) -> AsyncGenerator[httpx.Response, None]:
         """Yields a response that is no problem.
 
@@ -79,9 +81,10 @@ class Rest:
             RefusedError: The server does not answer, or refuses.
         """
         extensions = {"client": self.client} if self.client else {}
+        headers = {**self.headers, **(headers or {})}
         try:
             async with self.http.stream(
-                method, path, headers=self.headers, extensions=extensions, **request
+                method, path, headers=headers, extensions=extensions, **request
             ) as response:
                 if not response.is_success:
                     await response.aread()

@@ -72,6 +72,13 @@ class Cited(BaseModel):
     support: float = Field(description="How well the quote supports the sentence, 0 to 1.")
 
 
+class FromCache(BaseModel):
+    """An earlier answer that is given again."""
+
+    question: str
+    age_seconds: float
+
+
 class AnswerResult(BaseModel):
     """An answer with checked citations, or an abstention: then the answer is empty."""
 
@@ -84,6 +91,7 @@ class AnswerResult(BaseModel):
     uncited: list[str] = Field(description="Sentences of the answer without a citation.")
     closest: list[Found] = Field(description="If it abstained: what comes closest.")
     degraded: list[str]
+    cached: FromCache | None = Field(description="If an earlier question had this answer.")
     answer_id: str
 
 

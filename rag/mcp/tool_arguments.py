@@ -54,6 +54,20 @@ class Question(Arguments):
         return asked | {"collection": self.collection or default}
 
 
+class AnswerArguments(Question):
+    """A question to be answered."""
+
+    fresh: bool = Field(
+        default=False, description="Makes the answer now, whatever an equal question got before."
+    )
+
+    def body(self, default: str) -> dict[str, Any]:
+        """Returns the question as the REST API reads it, where a header asks for a new answer."""
+        asked = super().body(default)
+        del asked["fresh"]
+        return asked
+
+
 class SearchArguments(Question):
     """A question to a collection, and a place in what it finds."""
 

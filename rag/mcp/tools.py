@@ -18,12 +18,12 @@ from rag.mcp import results
 from rag.mcp.names import DocumentName, Shown, document_of, search_cursor, shown_before
 from rag.mcp.rest import Json, RefusedError, Rest
 from rag.mcp.tool_arguments import (
+    AnswerArguments,
     Arguments,
     FetchArguments,
     IngestArguments,
     JobArguments,
     ListArguments,
-    Question,
     SearchArguments,
 )
 from rag.settings.tree import COLLECTION
@@ -123,12 +123,13 @@ async def read(rest: Rest, name: DocumentName, start: int) -> results.FetchResul
     )
 
 
-async def answer(rest: Rest, asked: Question, progress: Progress) -> results.AnswerResult:
+async def answer(rest: Rest, asked: AnswerArguments, progress: Progress) -> results.AnswerResult:
     """Answers a question; the answer is streamed, so that progress can be told."""
     body = asked.body(rest.collection) | {"stream": True}
     characters = told = 0
     written: AnswerEvent | None = None
-    async with contextlib.aclosing(rest.events("/v1/query", body)) as events:
+    headers = {"Cache-Control": "no-cache"} if asked.fresh else {}
+    async with contextlib.aclosing(rest.events("/v1/query", body, headers)) as events:
         async for event in events:
             if isinstance(event, HitsEvent):
                 await progress(1, None, f"{len(event.hits)} passages found")
@@ -225,7 +226,7 @@ TOOLS: tuple[Tool[Any], ...] = (
         " was checked. If the documents do not hold the answer, it abstains and says why: then do"
         " not make one up.",
         permission="ask",
-        arguments=Question,
+        arguments=AnswerArguments,
         result=results.AnswerResult,
         run=answer,
     ),

@@ -17,6 +17,7 @@ _CONFIGS: Mapping[ModelKind, tuple[str, ...]] = {
     "reranker": ("config.json", "modules.json"),
     "generator": ("config.json",),
     "adapter": ("adapter_config.json",),
+    "entailment": ("config.json",),
 }
 """Files by which a model's folder is known; one of them is enough."""
 _QUANTIZED = {"quantization_config", "compression_config"}

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 FORMAT = 1
 """The version of the file's format; it increases if older versions cannot read the new one."""
 
-ModelKind = Literal["embedder", "reranker", "generator", "adapter"]
+ModelKind = Literal["embedder", "reranker", "generator", "adapter", "entailment"]
 
 
 class _Record(BaseModel):

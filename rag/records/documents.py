@@ -156,7 +156,7 @@ class Cut:
     chunks: int
 
 
-TERMS = "terms-2"
+TERMS = "terms-3"
 """Identifies everything that decides the terms of a text; it is the last part of a recipe.
 
 A document whose terms are of another build is found by those that both have.

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from rag.catalog.collections import UNKNOWN_COLLECTION
+from rag.catalog.collections import Collections
+from rag.errors import NotFoundError
 from rag.pipeline.query import QueryPipeline
 from rag.records import Arm, Rollout
 from rag.rollouts.assignment import ROUTES, Asker, asker, first_fitting, fits, gets_variant
 from rag.rollouts.measures import observed
 from rag.rollouts.observations import Observations
 from rag.telemetry.trace import Trace
-from rag.types import BASE, Answer, Query
+from rag.types import BASE, Answer, Query, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,12 @@ class Router:
         mirror: Has a shadow answer a question besides; returns at once.
     """
 
-    def __init__(self, observations: Observations) -> None:
+    def __init__(self, observations: Observations, collections: Collections) -> None:
         self.variants: Mapping[str, Variant] = {}
         self.unavailable: Mapping[str, str] = {}
         self.mirror: Mirror | None = None
         self._observations = observations
+        self._collections = collections
         self._routing: tuple[Rollout, ...] = ()
         self._shadows: tuple[Rollout, ...] = ()
 
@@ -64,10 +66,11 @@ class Router:
         self._routing = tuple(each for each in running if each.kind != "shadow")
         self._shadows = tuple(each for each in running if each.kind == "shadow")
 
-    def route(self, query: Query, trace: Trace, base: QueryPipeline) -> Routed:
+    async def route(self, query: Query, trace: Trace, base: QueryPipeline) -> Routed:
         """Returns the pipeline for a question; a task of a chat UI is the base's.
 
-        If the variant is not there, the base answers, and the answer says so.
+        If the variant or its version of the collection is not there, the base answers, and the
+        answer says so.
         """
         if not self._routing or query.task is not None:
             return Routed(base, query)
@@ -81,10 +84,13 @@ class Router:
         variant = self.variants.get(rollout.variant)
         if variant is None:
             # Why is for operators: the reason may name a path or a host.
-            left_out = trace.degrade("variant", f"{rollout.variant} is not available")
-            return Routed(base, replace(query, degraded=(*query.degraded, left_out)))
+            return _without(f"{rollout.variant} is not available", query, trace, base)
         trace.arm = Arm(rollout.name, rollout.version, rollout.variant)
-        return Routed(variant.pipeline, variant.reads(query))
+        asked = variant.reads(query)
+        if asked is not query and not await self._exists(asked.scope):
+            lacks = f"{rollout.variant} has no version of {query.scope.collection}"
+            return _without(lacks, query, trace, base)
+        return Routed(variant.pipeline, asked)
 
     def ended(self, query: Query, trace: Trace, answer: Answer | None) -> None:
         """Observes a question that has ended, and has shadows answer it; returns at once."""
@@ -94,24 +100,26 @@ class Router:
             return
         seconds = (trace.root.end - trace.root.start) / 1e9
         # Neither a caller's fault nor a caller who hung up says anything of a variant.
-        failed = trace.failed or self._has_no_collection(query, trace)
-        if trace.arm is not None and (answer is not None or failed):
-            self._observations.add(trace.arm, observed(answer, seconds))
+        if trace.arm is not None and (answer is not None or trace.failed):
+            own = answer if answer and answer.variant == trace.arm.variant else None
+            self._observations.add(trace.arm, observed(own, seconds))
         if self._shadows and self.mirror and answer is not None and answer.variant == BASE:
             who = _asker(query, trace)
             for rollout in self._shadows:
                 if fits(rollout, who) and gets_variant(rollout, who):
                     self.mirror(rollout, query, trace, answer)
 
-    def _has_no_collection(self, query: Query, trace: Trace) -> bool:
-        """Returns True if a variant's own collection is not there, which is not the caller's fault.
-
-        The base's may be: a tenant need not have both.
-        """
-        variant = self.variants.get(trace.arm.variant) if trace.arm else None
-        if variant is None or trace.outcome != UNKNOWN_COLLECTION:
+    async def _exists(self, scope: Scope) -> bool:
+        try:
+            await self._collections.check_exists(scope)
+        except NotFoundError:
             return False
-        return query.scope.collection in variant.collections.values()
+        return True
+
+
+def _without(why: str, query: Query, trace: Trace, base: QueryPipeline) -> Routed:
+    left_out = trace.degrade("variant", why)
+    return Routed(base, replace(query, degraded=(*query.degraded, left_out)))
 
 
 def _asker(query: Query, trace: Trace) -> Asker:

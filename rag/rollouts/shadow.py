@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from rag.errors import BusyError, RagError
+from rag.errors import RagError
 from rag.records import Arm, Measure, Rollout
 from rag.rollouts.measures import observed
 from rag.rollouts.observations import Observations
@@ -108,7 +108,8 @@ class Shadows:
 
     async def _compare(self, mirrored: _Mirrored, variant: Variant) -> None:
         rollout, query, served, answer = mirrored
-        trace = Trace(tenant=query.scope.tenant, shadow=True, sampled=served.sampled)
+        arm = Arm(rollout.name, rollout.version, rollout.variant)
+        trace = Trace(tenant=query.scope.tenant, shadow=True, sampled=served.sampled, arm=arm)
         trace.meter = self._meter(query.scope.tenant)
         trace.meter.begin("shadow")  # before the pipeline begins it as a question
         begun = time.perf_counter()
@@ -116,10 +117,10 @@ class Shadows:
         asked = replace(variant.reads(query), priority="batch")  # behind those that somebody awaits
         try:
             found = await variant.pipeline.answer(asked, trace)
-        except BusyError:  # of this process, which says nothing of the variant
-            rollout_metrics.shadow("dropped")
-            return
         except RagError as error:
+            if trace.arm is None:  # no place was free, which says nothing of the variant
+                rollout_metrics.shadow("dropped")
+                return
             _log.warning("A shadow of %s failed: %s.", rollout.variant, error.code)
         rollout_metrics.shadow("answered" if found else "failed")
         base = observed(answer, (served.root.end - served.root.start) / 1e9 - _queued(answer))
@@ -128,14 +129,11 @@ class Shadows:
             for values, each in ((base, answer), (shadow, found)):
                 if (score := await self._score(query, each)) is not None:
                     values["loss"] = 1 - score
-        arm = Arm(rollout.name, rollout.version, BASE)
-        self._observations.add(arm, base)
-        self._observations.add(arm._replace(variant=rollout.variant), shadow)
+        self._observations.add(arm._replace(variant=BASE), base)
+        self._observations.add(arm, shadow)
         if found is not None:
-            self._observations.add(
-                arm._replace(variant=rollout.variant, paired=True),
-                _differences(base, shadow) | _overlap(answer, found),
-            )
+            differences = _differences(base, shadow) | _overlap(answer, found)
+            self._observations.add(arm._replace(paired=True), differences)
 
 
 def _queued(answer: Answer | None) -> float:

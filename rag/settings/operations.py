@@ -235,6 +235,9 @@ class BatchSettings(Part):
     )
     file_mb: int = Field(32, ge=1, le=512, description="One file of requests, in MiB.")
     price: float = Field(0.5, ge=0, description="Their cost in the ledger, as a factor.")
+    keep_days: float = Field(
+        30.0, gt=0, description="Batches that ended before, and files sent before, are deleted."
+    )
 
 
 class LimitSettings(Part):

@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
@@ -24,6 +24,9 @@ from rag.rollouts.observations import Observations
 from rag.rollouts.router import Router
 from rag.settings.tree import Settings
 from tests.fakes import service_of
+
+if TYPE_CHECKING:
+    from rag.catalog.collections import Collections
 
 SECONDS = 30
 QUESTION = {"query": "Is anybody there?"}
@@ -84,7 +87,8 @@ class Failing:
 def serving(pipeline: object) -> Iterator[str]:
     """Serves the app with a pipeline in a thread; yields its URL."""
     settings = Settings()
-    service = service_of(settings=settings, query=pipeline, router=Router(Observations()))
+    router = Router(Observations(), cast("Collections", None))  # without rollouts it asks nothing
+    service = service_of(settings=settings, query=pipeline, router=router)
     app = app_without_lifespan(settings, Running(opened=service))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:

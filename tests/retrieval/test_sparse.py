@@ -58,6 +58,23 @@ def test_what_has_no_spaces_is_cut_into_pairs() -> None:
     assert counts("Über naïve Straßen") == counts("über naïve straßen")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("\u0e44\u0e21\u0e48", "\u0e44\u0e21\u0e49"),  # Thai: not, wood
+        ("\u0e02\u0e49\u0e32\u0e27", "\u0e02\u0e32\u0e27"),  # rice, white
+        ("\u0e14\u0e35", "\u0e14\u0e38"),  # good, fierce
+        ("\u0e81\u0eb4\u0e99", "\u0e81\u0eb8\u0e99"),  # Lao: to eat, Kun (a name)
+        ("\u1780\u17b7\u1793", "\u1780\u17bb\u1793"),  # Khmer, vowels
+        ("\u1005\u102c", "\u1005\u102c\u1038"),  # Burmese: letter, to eat
+    ],
+)
+def test_marks_tell_words_apart_where_there_are_no_spaces(one: str, other: str) -> None:
+    assert counts(one).keys() != counts(other).keys()
+    letters = sum(char.isalpha() for char in one)
+    assert len(counts(one)) == max(1, letters - 1)  # no word is split at a mark
+
+
 @pytest.mark.parametrize("text", ["", "the and of", "... !?", "\n"])
 def test_a_text_without_terms_is_an_empty_vector(text: str) -> None:
     [vector] = Bm25Encoder().encode([text])

@@ -11,7 +11,7 @@ import pytest
 
 from rag.catalog.catalog import Catalog
 from rag.errors import UpstreamError
-from rag.records import ENDED, Batch, ClaimedLine
+from rag.records import DAY, ENDED, Batch, ClaimedLine
 from rag.types import Principal
 from tests.waiting import until
 from workers import batch_runner
@@ -60,7 +60,7 @@ def runner(
         await asyncio.sleep(0.001)
         return answer(line)
 
-    return BatchRunner(catalog, answering, at_once=4, alone=alone)
+    return BatchRunner(catalog, answering, at_once=4, alone=alone, keep_days=30)
 
 
 def yes(_: ClaimedLine) -> Answered:
@@ -91,7 +91,7 @@ async def test_a_runner_that_stops_leaves_its_lines_to_others(catalog: Catalog) 
         raise AssertionError
 
     batch = await sent(catalog, 6)
-    async with BatchRunner(catalog, hang, at_once=4, alone=False).started():
+    async with BatchRunner(catalog, hang, at_once=4, alone=False, keep_days=30).started():
         await hanging.wait()
     attempts: list[int] = []
 
@@ -131,14 +131,16 @@ async def test_a_line_waits_for_a_limit_and_is_tried_again_a_few_times_otherwise
 
 async def test_a_line_that_no_process_survives_fails(catalog: Catalog) -> None:
     batch = await sent(catalog, 1)
-
-    def never(_: ClaimedLine) -> Answered:
-        raise AssertionError
-
     async with runner(catalog, yes).started():
         await ended(catalog, batch)
     batch = await sent(catalog, 1)
-    reader = BatchRunner(catalog, never, at_once=0, alone=False)  # type: ignore[arg-type]
+    reader = BatchRunner(
+        catalog,
+        never,  # type: ignore[arg-type]
+        at_once=0,
+        alone=False,
+        keep_days=30,
+    )
     async with reader.started():
         await until(lambda: waiting(catalog))
     for _ in range(MAX_ATTEMPTS):
@@ -149,6 +151,35 @@ async def test_a_line_that_no_process_survives_fails(catalog: Catalog) -> None:
     [line] = [line async for line in catalog.batch_results.lines(CALLER, done.id, "failed")]
     assert line.error is not None
     assert line.error["code"] == "interrupted"
+
+
+async def test_what_ended_long_ago_is_deleted_and_what_goes_on_is_not(catalog: Catalog) -> None:
+    async with runner(catalog, yes).started():
+        old = await ended(catalog, await sent(catalog, 3))
+    await asyncio.sleep(0.2)
+    unread = await sent(catalog, 2)
+    tidied = BatchRunner(
+        catalog,
+        never,  # type: ignore[arg-type]
+        at_once=0,
+        alone=False,
+        keep_days=0.1 / DAY,
+    )
+    async with tidied.started():
+        await until(lambda: gone(catalog, old))
+        assert (await catalog.batches.get(CALLER, unread.id)).state != "failed"
+
+
+def never(_: ClaimedLine) -> Answered:
+    raise AssertionError
+
+
+async def gone(catalog: Catalog, batch: Batch) -> bool:
+    batches = await catalog.batches.page(CALLER, limit=9, after=None)
+    files = await catalog.batch_files.page(CALLER, limit=9, after=None, oldest_first=True)
+    return batch.id not in {each.id for each in batches} and batch.input_file_id not in {
+        each.id for each in files
+    }
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from rag.api.deps import (
     needs,
     scope_in,
     visible,
+    wants_fresh,
 )
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
@@ -150,7 +151,10 @@ async def chat_as_ollama(
     caller: PrincipalDep,
     trace: TraceDep,
 ) -> Response:
-    """Answers a conversation in Ollama's form, as lines of JSON unless `stream` is false."""
+    """Answers a conversation in Ollama's form, as lines of JSON unless `stream` is false.
+
+    With the header `Cache-Control: no-cache`, the answer is made anew.
+    """
     label(trace, body.plumbline)
     query = to_query(
         body.conversation(),
@@ -159,10 +163,11 @@ async def chat_as_ollama(
         limits=service.settings.limits,
         sampling=(body.options or OllamaOptions()).overrides(),
         task=body.task(),
+        fresh=wants_fresh(request),
     )
     await reserve(request, query, service)
     started = time.perf_counter_ns()
-    pipeline, query = service.route(query, trace)
+    pipeline, query = await service.route(query, trace)
     if body.stream is False:
         answer = await until_hangup(request, pipeline.answer(query, trace))
         return json_response(_line(body.model, _text(answer)) | _end(answer, started))

@@ -106,7 +106,7 @@ async def complete_chat(
     }
     asked = _Asked(query, service.settings.server.public_url)
     await reserve(request, query, service)
-    pipeline, query = service.route(query, trace)
+    pipeline, query = await service.route(query, trace)
     if not body.stream:
         answer = await until_hangup(request, pipeline.answer(query, trace))
         return _json(_completion(head, answer, asked))

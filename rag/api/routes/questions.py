@@ -86,7 +86,7 @@ async def query(
         body, body.overrides(), caller, service.settings.limits, wants_fresh(request)
     )
     await reserve(request, question, service)
-    pipeline, question = service.route(question, trace)
+    pipeline, question = await service.route(question, trace)
     if not body.stream:
         answer = await until_hangup(request, pipeline.answer(question, trace))
         return json_response(responses.answer_json(answer))

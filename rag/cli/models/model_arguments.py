@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-KINDS = ("embedder", "reranker", "generator", "adapter")
+KINDS = ("embedder", "reranker", "generator", "adapter", "entailment")
 
 
 def add_models(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rag.build.embedding import build_embedder
-from rag.build.generation import open_chat_model
+from rag.build.generation import open_chat_model, open_entailment
 from rag.build.model_folders import registry_of, resolved_part
 from rag.build.retrieval import open_model_reranker
 from rag.cli import output
@@ -71,14 +71,10 @@ async def _reranker(folder: Path, reference: Reference, settings: Settings) -> N
             " is used with (cross_encoder, onnx, onnx_colbert), for this command alone by"
             " RAG_RERANKER__KIND."
         )
-    chunk = Chunk(
-        id="", document_id="", version="", position=0, text=TEXT, start=0, end=len(TEXT), title="",
-        uri="",
-    )  # fmt: skip
     query = Query(text=TEXT, scope=Scope(tenant=DEFAULT_TENANT, collection=""))
     async with contextlib.AsyncExitStack() as stack:
         reranker = await open_model_reranker(settings_with(part, model=str(folder)), stack)
-        await reranker.score(query, [chunk])
+        await reranker.score(query, [_chunk()])
 
 
 async def _generator(folder: Path, reference: Reference, settings: Settings) -> None:
@@ -96,11 +92,25 @@ async def _adapter(folder: Path, reference: Reference, settings: Settings) -> No
     await _write(resolved_part(part, registry_of(settings)))
 
 
+async def _entailment(folder: Path, _: Reference, settings: Settings) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        support = await open_entailment(str(folder), settings.citations.device, stack)
+        await support.score(TEXT, _chunk(), [(0, len(TEXT))])
+
+
+def _chunk() -> Chunk:
+    return Chunk(
+        id="", document_id="", version="", position=0, text=TEXT, start=0, end=len(TEXT), title="",
+        uri="",
+    )  # fmt: skip
+
+
 _WARMING: Mapping[ModelKind, Callable[[Path, Reference, Settings], Awaitable[None]]] = {
     "embedder": _embedder,
     "reranker": _reranker,
     "generator": _generator,
     "adapter": _adapter,
+    "entailment": _entailment,
 }
 
 

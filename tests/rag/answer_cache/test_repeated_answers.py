@@ -14,6 +14,10 @@ import pytest
 
 from rag.build.running import start
 from rag.build.service import Service
+from rag.client import questions
+from rag.mcp.rest import Rest
+from rag.mcp.tool_arguments import AnswerArguments
+from rag.mcp.tools import answer as answer_tool
 from rag.protocols import Queue
 from rag.settings.tree import load_settings
 from rag.types import Permission, Principal
@@ -257,6 +261,36 @@ async def test_a_stream_is_given_again_as_a_stream(http: httpx.AsyncClient, path
     assert text_of(again) == text_of(first) != ""
     assert [cached_in(each) for each in (first, again, refused)] == [False, True, False]
     assert others_in(again) == others_in(first)
+
+
+async def test_each_kind_of_client_can_refuse_an_answer_from_the_cache(
+    http: httpx.AsyncClient,
+) -> None:
+    message = {"role": "user", "content": QUESTION}
+    chat = {"model": "default", "messages": [message], "stream": False}
+
+    async def by_ollama(fresh: bool) -> Any:
+        headers = {"Cache-Control": "no-cache"} if fresh else {}
+        answer = (await http.post("/api/chat", json=chat, headers=headers)).json()
+        return answer["plumbline"]["cached"]
+
+    async def by_mcp(fresh: bool) -> Any:
+        asked = AnswerArguments(query=QUESTION, fresh=fresh)
+        return (await answer_tool(Rest(http=http), asked, unheard)).cached
+
+    async def by_the_client(fresh: bool) -> Any:
+        call = questions.ask(QUESTION, fresh=fresh)
+        with call.request(http) as request:
+            return call.read(await http.send(request)).cached
+
+    for by in (by_ollama, by_mcp, by_the_client):
+        await by(True)
+        assert await by(False), by
+        assert await by(True) is None, by
+
+
+async def unheard(_done: float, _total: float | None, _sentence: str) -> None:
+    """Takes a report of progress."""
 
 
 def events(body: str) -> list[tuple[str, Json]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -33,7 +33,7 @@ def put(settings: Settings, name: str, folder: Path, kind: ModelKind) -> None:
 def models(tmp_path: Path) -> Settings:
     """Settings of a data folder whose registry has a model of each kind."""
     settings = Settings(data_dir=tmp_path / "data")
-    for kind in ("embedder", "reranker", "generator", "adapter"):
+    for kind in get_args(ModelKind):
         put(settings, f"{kind}@1", tmp_path / kind, kind)
     put(settings, "generator@2", tmp_path / "second", "generator")
     return settings
@@ -69,6 +69,7 @@ def test_the_links_of_the_versions_take_the_place_of_names(models: Settings) -> 
             }
         ],
         online={"judge": {"kind": "vllm", "model": "registry:generator"}},
+        citations={"entailment": "registry:entailment"},
     )
     found = with_model_folders(given)
     links = registry_of(models).folder / "links"
@@ -81,6 +82,7 @@ def test_the_links_of_the_versions_take_the_place_of_names(models: Settings) -> 
     old = str(links / "generator@1")
     assert found.fallbacks[0].model == old  # type: ignore[union-attr]
     assert found.routes[0].generator.model == old  # type: ignore[union-attr]
+    assert found.citations.entailment == str(links / "entailment@1")
     assert found.online.judge.model == str(links / "generator@2")  # type: ignore[union-attr]
     assert with_model_folders(found) == found
 

@@ -94,6 +94,16 @@ def test_a_reranker_is_warmed_as_the_settings_would_use_it(
     assert models(capsys, "list")["models"][0]["versions"][0]["warmed"]
 
 
+def test_a_model_for_entailment_is_warmed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = {0: "contradiction", 1: "entailment"}
+    words = ["what", "warranty"]
+    folder = make_tiny_judge(tmp_path / "nli", words, id2label=labels, label2id={"entailment": 1})
+    models(capsys, "add", "nli", folder, "--version", "1", "--kind", "entailment")
+    assert models(capsys, "warm", "nli@1")["kind"] == "entailment"
+
+
 def test_a_model_that_cannot_be_loaded_is_not_warmed(
     data: Path, minilm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,7 +34,8 @@ MODEL = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "tiny"}
 MAKES: dict[str, Callable[..., Call[Any]]] = {
     name: found._make for name, found in vars(Endpoints).items() if isinstance(found, _Bound)
 }
-NOT_SENT = {"on_progress"}
+NOT_SENT = {"on_progress", "fresh"}
+"""Parameters that are no fields: `fresh` is a header."""
 OTHERWISE_SENT = {
     "ask": {"stream"}, "stream": {"stream"}, "upload_files": {"uri"}, "create_file": {"purpose"}
 }  # fmt: skip

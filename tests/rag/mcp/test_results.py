@@ -53,6 +53,7 @@ def test_only_an_abstention_shows_what_comes_closest(abstained: bool, closest: i
         "citations": [],
         "uncited": [],
         "degraded": [],
+        "cached": None,
         "answer_id": "0",
         "hits": [hit(str(number), "text") for number in range(9)],
     }

@@ -214,8 +214,11 @@ async def test_what_a_shadow_waits_for_its_place_is_not_its_time(
         assert 0 < await until(seconds) < 4
 
 
-async def test_a_failing_shadow_harms_no_answer(folder: Path, embedder: BertEmbedder) -> None:
-    with model_server(refuses(500)) as server:
+@pytest.mark.parametrize("status", [500, 429])
+async def test_a_failing_shadow_harms_no_answer(
+    folder: Path, embedder: BertEmbedder, status: int
+) -> None:
+    with model_server(refuses(status)) as server:
         variants = {"llm": {"generator": openai(server.base_url)}}
         async with rolled_out(folder, embedder, variants) as (http, _):
             await started(http, kind="shadow", variant="llm")
@@ -341,20 +344,25 @@ async def test_a_variant_reads_its_own_version_of_a_collection(
         assert "opens at ten" in answer["answer"]
 
 
-async def test_a_variant_whose_collection_is_missing_fails(
+async def test_a_variant_whose_collection_is_missing_fails_and_the_base_answers(
     folder: Path, embedder: BertEmbedder
 ) -> None:
     variants = {"next": {"collections": {"default": "nowhere"}}}
     async with rolled_out(folder, embedder, variants) as (http, _):
         plan = {"steps": [50, 100], "questions": 5}
         await started(http, kind="canary", variant="next", plan=plan)
+        seen: set[str] = set()
 
         async def back() -> bool:
             for _ in range(10):
-                await http.post("/v1/query", json=QUESTION)
+                answer = await ask(http)
+                assert answer["variant"] == "base"
+                assert answer["answer"].startswith(OPENS)
+                seen.update(answer["degraded"])
             return bool((await http.get("/v1/rollouts/new")).json()["state"] == "rolled_back")
 
         await until(back)
+        assert seen == {"variant: next has no version of default"}
 
 
 async def test_a_place_that_is_refused_says_nothing_of_a_variant(
