@@ -34,6 +34,8 @@ PROBE_SECONDS = 0.1
 CLIENTS = 16
 WRITERS = 4
 """Clients of these that submit documents; the others ask."""
+WRITER_PAUSES = 5
+"""Pauses of a client that submits documents, for one of another: a worker keeps up with them."""
 TOPICS = ("lamps", "wells", "ships", "looms")
 
 
@@ -45,6 +47,7 @@ def settings(postgres: PostgresServer, broker: RedisServer, index_port: int) -> 
         ),
         "RAG_PROFILE": "fast",
         "RAG_QUEUE__VISIBILITY_SECONDS": "5",
+        "RAG_LIMITS__QUERY_SECONDS": f"{PATIENCE:g}",  # a busy machine fails no request
     }
 
 
@@ -183,6 +186,7 @@ class Load:
             count += 1
             if number < WRITERS:
                 await self._submit(name)
+                await asyncio.sleep((WRITER_PAUSES - 1) * self.pause)
             else:
                 topic = TOPICS[count % len(TOPICS)]
                 body = {"query": f"How many {topic} are in house {name}?"}
