@@ -75,6 +75,8 @@ class Balancer:
         self.port = 0
         self.in_flight: Counter[int] = Counter()
         """Requests in flight, by the port of their backend."""
+        self.sent: Counter[int] = Counter()
+        """Requests passed on so far, in the same way."""
 
     def add(self, port: int) -> None:
         self._backends.append(port)
@@ -100,6 +102,7 @@ class Balancer:
             writer.close()  # the client sees a connection without an answer
             return
         self.in_flight[port] += 1
+        self.sent[port] += 1
         try:
             await asyncio.gather(_copy(reader, before), _copy(behind, writer))
         finally:
@@ -305,11 +308,12 @@ class Cluster:
         await self._stop(pod)
 
     async def kill_api(self) -> int:
-        """Kills a server; returns the number of requests that were in flight on it."""
+        """Kills a server; returns the number of requests that it had, or got until it was gone."""
         pod = self.apis.pop(0)
-        in_flight = self._balancer.in_flight[pod.port]
+        sent = self._balancer.sent[pod.port] - self._balancer.in_flight[pod.port]
         pod.process.kill()
         await asyncio.to_thread(pod.process.wait, PATIENCE)
+        in_flight = self._balancer.sent[pod.port] - sent
         await asyncio.sleep(LAG_SECONDS)  # until a probe has found it
         self._balancer.remove(pod.port)
         await self.add_api()
