@@ -19,7 +19,7 @@ from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer, redis_server
 from tests.rehearsal import CLIENTS, Cluster, Load, qdrant, settings, stored
 
-ROUNDS = 2
+ROUNDS = 1
 PAUSE = 0.2
 """Seconds from an answer to the client's next request."""
 NONE = Target(bound=0)
@@ -29,7 +29,7 @@ Event = Callable[[], Awaitable[int]]
 
 
 def run() -> Report:
-    """Each event in turn, several times, while the load goes on."""
+    """Each event in turn, while the load goes on."""
     report = Report()
     with (
         tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder,
@@ -68,7 +68,7 @@ async def _rehearse(
             milliseconds = [1e3 * each for each in load.latencies]
             report.add(f"answer, p{q}", percentile(milliseconds, q), unit="ms")
         report.add("from SIGTERM to the end, longest", max(cluster.stops), unit="s")
-        report.notes.append(f"each event {ROUNDS} times, {CLIENTS} clients, {PAUSE:g} s between")
+        report.notes.append(f"rounds: {ROUNDS}, {CLIENTS} clients, {PAUSE:g} s between")
         report.notes += [f"failed: {reason}" for _, reason in load.failures[:10]]
 
 
