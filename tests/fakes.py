@@ -112,6 +112,15 @@ class MemoryIndex:
             self._points.pop(replace(scope, collection=name), None)
             self._fields.pop(replace(scope, collection=name), None)
 
+    async def points(self, scope: Scope) -> AsyncIterator[list[Point]]:
+        yield [
+            Point(chunk=s.chunk, dense=s.dense, sparse=s.sparse, tokens=s.tokens, acl=s.acl)
+            for s in self._all(scope)
+        ]
+
+    def still(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()
+
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         held = self._readable(scope)
         return [held[i].chunk for i in chunk_ids if i in held]

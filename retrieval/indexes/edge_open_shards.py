@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
 import uuid
-from collections.abc import Container
+from collections.abc import AsyncIterator, Container
 from pathlib import Path
 
+from rag.errors import BusyError
 from rag.types import Scope
 from retrieval.indexes.edge_generations import (
     CURRENT,
@@ -38,6 +40,41 @@ class OpenShards:
         self._tidied: set[Path] = set()
         self._used: dict[Scope, float] = {}
         """Time of the last use of each open previous version."""
+        self._changes = 0
+        self._is_still = False
+        self._moves, self._rests = asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """Whoever changes files is in such a block; it begins once no `still` block is open.
+
+        It is entered before the locks of scopes, and not twice.
+        """
+        while self._is_still:
+            await self._moves.wait()
+        self._changes += 1
+        try:
+            yield
+        finally:
+            self._changes -= 1
+            if not self._changes:
+                self._rests.set()
+
+    @contextlib.asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """During the block no file of a named generation changes; one such block at a time."""
+        while self._is_still:
+            await self._moves.wait()
+        self._is_still = True
+        self._moves.clear()
+        try:
+            while self._changes:
+                self._rests.clear()
+                await self._rests.wait()
+            yield
+        finally:
+            self._is_still = False
+            self._moves.set()
 
     def lock(self, scope: Scope) -> asyncio.Lock:
         """Returns the lock that whoever changes a scope's shard holds."""
@@ -57,7 +94,12 @@ class OpenShards:
             names = generations(home)[place : place + 1]
             if not names or scope.collection.endswith(NEXT):
                 return None
-            check_room(home)  # opening a shard writes too
+            if self._is_still:  # opening a shard writes too
+                raise BusyError(
+                    "The index is being copied, and this collection was not in use before: ask"
+                    " again in a moment."
+                )
+            check_room(home)
             with storage_errors(home):
                 self._shards[scope] = Shard(home / names[0], dim=self._dim)
                 self.tidy(home)
@@ -147,6 +189,8 @@ class OpenShards:
 
     def close_unused(self, but: Container[Scope]) -> None:
         """Closes previous versions that were not used lately and are not being changed."""
+        if self._is_still:  # to close one is to write it
+            return
         for scope, at in list(self._used.items()):
             busy = self.lock(scope).locked() or scope in but
             if not busy and time.monotonic() - at >= IDLE_SECONDS:
