@@ -9,6 +9,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -119,6 +120,13 @@ class Database(ABC):
             if not users:
                 del self._locks[key]
 
+    @abstractmethod
+    async def copy_to(self, file: Path) -> None:
+        """Copies all rows, as they are at one moment, into a new SQLite file.
+
+        Others go on writing. Raises as `rows` does.
+        """
+
     async def trim(self) -> bool:
         """Removes deleted data from the database's log; returns False if a reader blocks it."""
         return True
@@ -204,6 +212,16 @@ class PostgresDatabase(Database):
             finally:
                 with contextlib.suppress(*self.vendor):  # a lost connection holds no lock
                     await asyncio.shield(self._advisory.give_back(number))
+
+    async def copy_to(self, file: Path) -> None:
+        """Reads all tables in one transaction, whose snapshot does not change."""
+        from rag.catalog.copying import write_tables
+
+        with self._errors():
+            async with self._engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            ).begin() as db:
+                await write_tables(db, file)
 
     async def _read(
         self, query: sa.Executable, values: Mapping[str, Any] | None

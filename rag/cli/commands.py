@@ -30,9 +30,13 @@ if TYPE_CHECKING:
     from rag.types import Principal
 
 
+OF_ALL_TENANTS = ("audit", "backup", "open", "restore", "tenants")
+"""Commands that check their tenants themselves, or work on the data of all."""
+
+
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API, or what is behind it; returns its exit code."""
-    if args.command not in ("audit", "open", "tenants"):  # they check their tenants themselves
+    if args.command not in OF_ALL_TENANTS:
         caller(args)
         check_collection(args)
     own = _with_own_opening(args.command)
@@ -48,6 +52,8 @@ def _with_own_opening(command: str) -> Callable[..., Awaitable[int]] | None:
     match command:
         case "audit":
             from rag.cli.audit import audit as own
+        case "backup":
+            from rag.cli.backup import backup as own
         case "cache":
             from rag.cli.calibrate_cache import cache as own
         case "index":
@@ -60,6 +66,8 @@ def _with_own_opening(command: str) -> Callable[..., Awaitable[int]] | None:
             from rag.cli.source import open_source as own
         case "reindex":
             from rag.cli.reindex import reindex as own
+        case "restore":
+            from rag.cli.restore import restore as own
         case "tenants":
             from rag.cli.tenants import tenants as own
         case "usage":

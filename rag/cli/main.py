@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import rag
+from rag.cli.backup_arguments import add_backup, add_restore
 from rag.cli.cache_arguments import add_cache
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
 from rag.cli.models.model_arguments import add_models
@@ -203,6 +204,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_tenants(commands, common)
     add_audit(commands, common)
+    add_backup(commands, common)
+    add_restore(commands, common)
     add_models(commands, common, host)
     add_cache(commands, within)
     _add_processes(commands, common)

@@ -39,6 +39,7 @@ from rag.settings.answer_cache import (
     NoAnswerCacheSettings,
     RedisAnswerCacheSettings,
 )
+from rag.settings.backup import BackupSettings
 from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
@@ -91,6 +92,7 @@ SECRETS = {
     "reranker.api_key",
     "traces.secret_key",
     "online.judge.api_key",
+    "backup.key",
 }
 """Settings whose values must not appear in any message."""
 _PROBLEM_CHARS = 500
@@ -196,6 +198,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     admission: AdmissionSettings = AdmissionSettings()
     batches: BatchSettings = BatchSettings()
+    backup: BackupSettings = BackupSettings()
 
     @model_validator(mode="before")
     @classmethod
