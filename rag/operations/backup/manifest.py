@@ -117,10 +117,9 @@ def write_manifest(store: ObjectStore, seal: Seal, manifest: Manifest) -> None:
         "format": FORMAT,
         "version": rag.__version__,
         "key_id": seal.key_id,
-        "sha256": hashlib.sha256(sealed).hexdigest(),
         "body": base64.b64encode(sealed).decode() if seal.key_id else sealed.decode(),
     }
-    store.write(name, json.dumps(head).encode())
+    store.write(name, json.dumps(head | {"sha256": _sum_of(head)}).encode())
 
 
 def ids(store: ObjectStore) -> list[str]:
@@ -150,8 +149,9 @@ def read_manifest(store: ObjectStore, seal: Seal, id_: str) -> Manifest:
         head = json.loads(text)
         _check_version(head["format"], FORMAT, head["version"])
         _check_key(seal, head["key_id"])
+        if head.pop("sha256") != _sum_of(head):
+            raise _damaged(id_, "its checksum differs")
         sealed = base64.b64decode(head["body"]) if head["key_id"] else head["body"].encode()
-        _check_sum(sealed, head["sha256"])
         manifest = Manifest.model_validate_json(seal.unseal(name, sealed))
         _check_files(manifest, id_)
     except ValidationError as error:
@@ -162,9 +162,8 @@ def read_manifest(store: ObjectStore, seal: Seal, id_: str) -> Manifest:
     return manifest
 
 
-def _check_sum(data: bytes, digest: str) -> None:
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise ValueError("its checksum differs")
+def _sum_of(head: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
 
 
 def _check_files(manifest: Manifest, id_: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rag.errors import NotFoundError, StorageError
+from rag.process.disk_sync import sync_disk
 
 _PARTIAL = "partial"
 _ABANDONED_SECONDS = 86_400.0
@@ -91,8 +91,9 @@ class FolderStore:
                     part.unlink(missing_ok=True)
 
     def settle(self) -> None:
-        """Has the kernel write everything to its disks: one call for any number of files."""
-        os.sync()
+        """Has the kernel write the disk of the folder: one call for any number of files."""
+        with self._errors():
+            sync_disk(self._folder)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from rag.errors import ConfigError, StorageError
 from rag.operations.backup.manifest import Manifest
 from rag.operations.backup.pieces import Pieces, damaged
+from rag.process.disk_sync import sync_disk
 from rag.process.private_folder import CATALOG
 from retrieval.indexes.sparse_files import MIN_FREE
 
@@ -92,7 +93,7 @@ def unpack(manifest: Manifest, pieces: Pieces, data: Path, *, within: bool) -> P
         ) from error
     try:
         pieces.write(manifest, folder)
-        os.sync()
+        sync_disk(folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
