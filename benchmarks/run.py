@@ -39,6 +39,7 @@ NAMES = (
 )
 LONG = (
     "acl",
+    "backup",
     "builds",
     "cache",
     "claims",

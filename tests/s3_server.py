@@ -1,59 +1,55 @@
-"""A real server of the S3 protocol for tests: rclone's, from a wheel, over a folder.
+"""A server of the S3 protocol for tests: moto's, in a process, over HTTP. It is a fake.
 
-It checks signatures, as any does. Its own documentation calls it experimental.
+It stores in memory, and checks no signature. `rclone serve s3` (1.75.2), a real server that calls
+itself experimental, stopped answering in these tests.
 """
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import Popen
 
+import boto3
 import httpx
 
 from tests.servers import free_port, wait_for
 
 BUCKET = "backups"
-ACCESS, SECRET = "plumbline-test", "not-a-secret-at-all"
+CLIENT = {
+    "AWS_ACCESS_KEY_ID": "plumbline-test",
+    "AWS_SECRET_ACCESS_KEY": "not-a-secret-at-all",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path) -> Iterator[dict[str, str]]:
-    """Serves a folder with one bucket; yields the environment of its clients."""
-    (folder / BUCKET).mkdir(parents=True)
+def s3_server(log: Path) -> Iterator[dict[str, str]]:
+    """Serves one empty bucket; yields the environment of its clients."""
     port = free_port()
-    log = folder.parent / "s3.log"
     with log.open("wb") as output:
-        server = subprocess.Popen(
-            [
-                str(Path(sys.executable).with_name("rclone")),
-                "serve",
-                "s3",
-                str(folder),
-                *("--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS},{SECRET}"),
-                *("--vfs-cache-mode", "off", "--config", "", "--dir-cache-time", "0s"),
-            ],
-            stdout=output,
-            stderr=output,
-        )
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = Popen(command, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert server.poll() is None, log.read_text()
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{url}/moto-api/").is_success
+        return False
+
     try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: _answers(url, server, log))
-        yield {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": ACCESS,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_REGION": "us-east-1",
-        }
+        wait_for(answers)
+        session = boto3.session.Session(
+            aws_access_key_id=CLIENT["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CLIENT["AWS_SECRET_ACCESS_KEY"],
+            region_name=CLIENT["AWS_REGION"],
+        )
+        session.client("s3", endpoint_url=url).create_bucket(Bucket=BUCKET)
+        yield CLIENT | {"AWS_ENDPOINT_URL": url}
     finally:
         server.terminate()
         server.wait(30)
-
-
-def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> bool:
-    assert server.poll() is None, log.read_text()
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url).status_code < 500
-    return False

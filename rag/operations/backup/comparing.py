@@ -17,7 +17,7 @@ from rag.text.sentences import sentence_spans
 QUESTIONS = 20
 ENOUGH = 0.9
 """Mean share of equal hits from which a drill succeeds: documents may have changed since."""
-_CHARS = range(40, 300)
+_CHARS = range(20, 300)
 """Length of a sentence that is asked as a question, in characters."""
 
 

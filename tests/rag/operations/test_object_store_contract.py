@@ -1,4 +1,4 @@
-"""The contract of `ObjectStore`, on a folder and on a real server of the S3 protocol."""
+"""The contract of `ObjectStore`, on a folder and on a server of the S3 protocol."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers import free_port
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with (
-        s3_server(tmp_path_factory.mktemp("s3") / "served") as environment,
+        s3_server(tmp_path_factory.mktemp("s3") / "s3.log") as environment,
         pytest.MonkeyPatch.context() as patch,
     ):
         for name, value in environment.items():
@@ -60,14 +60,9 @@ def test_removing_is_repeatable(store: ObjectStore) -> None:
     assert store.sizes("objects") == {names[0]: len(names[0])}
 
 
-def test_a_bucket_that_does_not_exist_or_is_not_allowed_is_named(
-    s3: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bucket_that_does_not_exist_is_named(s3: None) -> None:
     with pytest.raises(ConfigError, match=r"'other'.*NoSuchBucket"):
         S3Store("other").sizes("objects")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(ConfigError, match="SignatureDoesNotMatch"):
-        S3Store(BUCKET).write("objects/one", b"1")
 
 
 def test_a_server_that_does_not_answer_is_an_error_of_the_moment(
