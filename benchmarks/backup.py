@@ -33,9 +33,9 @@ from rag.types import Chunk, Point, Scope, SparseVector
 from retrieval.indexes.edge import EdgeIndex
 from tests.backup_kills import kills
 
-CHUNKS, OF_DOCUMENT, DIM, TERMS = 4_000, 20, 384, 60
-FEW, KILLS = 400, 1
-TURNS = 1
+CHUNKS, OF_DOCUMENT, DIM, TERMS = 100_000, 20, 384, 60
+FEW, KILLS = 2_000, 20
+TURNS = 5
 CHANGED = 200
 """Chunks that are written between two backups, of which the second stores what changed."""
 MOST = 1.3
