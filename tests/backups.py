@@ -12,8 +12,8 @@ from ingest.index_check import IndexCheck, Report
 from rag.build.backups import build_seal, build_store, make_backup
 from rag.build.ingest import Ingesting, open_ingesting
 from rag.build.restores import restore
-from rag.operations.backup.making import Made
 from rag.operations.backup.manifest import ids, read_manifest
+from rag.operations.backup.packing import Made
 from rag.settings.tree import Settings, load_settings
 from rag.types import DEFAULT_TENANT, Scope
 from workers.local_queue import LocalQueue

@@ -15,9 +15,9 @@ from rag.build.embedding import build_embedder
 from rag.build.model_folders import with_model_folders
 from rag.build.storage import build_database, build_index
 from rag.errors import ConfigError, NotFoundError
-from rag.operations.backup import making, moving, requests, staging
-from rag.operations.backup.making import Copied, Made
+from rag.operations.backup import moving, owner_copies, packing, staging
 from rag.operations.backup.object_store import FolderStore, ObjectStore
+from rag.operations.backup.packing import Copied, Made
 from rag.operations.backup.sealing import Encrypted, Plain, Seal
 from rag.process.extras import needing
 from rag.process.folder_lock import own
@@ -79,31 +79,31 @@ async def make_backup(settings: Settings, store: ObjectStore, seal: Seal) -> Mad
     data = settings.data_dir.resolve()
     if isinstance(settings.catalog, SqliteSettings) and not (data / CATALOG).is_file():
         raise NotFoundError(f"There is nothing to back up in {data}: it has no catalog.")
-    with requests.alone(data) as folder:
+    with owner_copies.alone(data) as folder:
         async with _copied(settings, data, folder) as copied:
             old = folder / OLD_SETTINGS
             old.write_text(json.dumps(printable(settings), indent=2))
             everything = Copied(
                 files={**copied.files, OLD_SETTINGS: old},
                 made_at=copied.made_at,
-                profile=copied.profile,
+                kinds=copied.kinds,
                 unsettled=copied.unsettled,
             )
-            content = await making.read_catalog(copied.files[CATALOG])
-            return await asyncio.to_thread(making.store, everything, content, store, seal)
+            content = await packing.read_catalog(copied.files[CATALOG])
+            return await asyncio.to_thread(packing.store, everything, content, store, seal)
 
 
 @contextlib.asynccontextmanager
 async def _copied(settings: Settings, data: Path, folder: Path) -> AsyncIterator[Copied]:
     """Yields the data of one moment, which stays as it is until the end of the block."""
-    profile: dict[str, str] = {"catalog": settings.catalog.kind, "index": settings.index.kind}
+    kinds: dict[str, str] = {"catalog": settings.catalog.kind, "index": settings.index.kind}
     if settings.index.kind == "qdrant":
         (copy := folder / "servers").mkdir()
         async with opened_index(settings, data / INDEX) as index:
             database = build_database(settings.catalog, data)
             try:
                 yield await moving.copy_servers(
-                    data, copy, index=index, database=database, profile=profile
+                    data, copy, index=index, database=database, kinds=kinds
                 )
             finally:
                 await database.close()
@@ -114,9 +114,9 @@ async def _copied(settings: Settings, data: Path, folder: Path) -> AsyncIterator
         except ConfigError as error:
             if error.code != "data_folder_in_use":
                 raise
-            copy = await requests.copy_of_owner(data, folder)
+            copy = await owner_copies.copy_of_owner(data, folder)
             files = dict(staging.files_of(copy)) | {CATALOG: copy / CATALOG}
-            yield Copied(files=files, made_at=staging.moment_of(copy), profile=profile)
+            yield Copied(files=files, made_at=staging.moment_of(copy), kinds=kinds)
             return
         at, catalog = time.time(), folder / CATALOG  # nobody ingests: nothing else is copied
         database = build_database(settings.catalog, data)
@@ -125,7 +125,7 @@ async def _copied(settings: Settings, data: Path, folder: Path) -> AsyncIterator
         finally:
             await database.close()
         files = dict(staging.files_of(data)) | {CATALOG: catalog}
-        yield Copied(files=files, made_at=at, profile=profile)
+        yield Copied(files=files, made_at=at, kinds=kinds)
 
 
 @contextlib.asynccontextmanager

@@ -86,7 +86,7 @@ async def open_ingesting(
     from ingest.sources.fetch import WebReader
     from ingest.sources.files import Spool
     from ingest.sources.originals import Originals
-    from rag.operations.backup.requests import copying_on_request
+    from rag.operations.backup.owner_copies import copying_on_request
     from rag.operations.backup.staging import copy_data
     from retrieval.bm25 import Bm25Encoder
 

@@ -111,7 +111,7 @@ def _summary(manifest: Manifest) -> output.Json:
         "files": len(manifest.files),
         "documents": sum(each.documents for each in manifest.collections),
         "chunks": sum(each.chunks for each in manifest.collections),
-        "profile": dict(manifest.profile),
+        "kinds": dict(manifest.kinds),
     }
 
 

@@ -86,7 +86,7 @@ class Manifest(_Model):
     made_at: float
     catalog: str
     """The newest migration of its catalog."""
-    profile: dict[str, str]
+    kinds: dict[str, str]
     """The kinds of catalog and index that were copied."""
     collections: tuple[StoredCollection, ...]
     unsettled: tuple[tuple[str, str], ...]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from rag.catalog.database import Database
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import collections, content_versions, unsettled
-from rag.operations.backup.making import Copied
+from rag.operations.backup.packing import Copied
 from rag.operations.backup.staging import files_of, link_files
 from rag.process.private_folder import CATALOG, INDEX
 from rag.protocols import MovableIndex, PersistentIndex
@@ -21,7 +21,7 @@ from retrieval.indexes.edge import EdgeIndex
 
 
 async def copy_servers(
-    data: Path, to: Path, *, index: MovableIndex, database: Database, profile: dict[str, str]
+    data: Path, to: Path, *, index: MovableIndex, database: Database, kinds: dict[str, str]
 ) -> Copied:
     """Copies catalog and index of servers into a data folder of the embedded profile.
 
@@ -46,7 +46,7 @@ async def copy_servers(
     return Copied(
         files={CATALOG: to / CATALOG, **dict(files_of(to))},
         made_at=at,
-        profile=profile,
+        kinds=kinds,
         unsettled=sorted(changed | (busy & set(scopes)), key=lambda scope: scope.collection),
     )
 

@@ -72,7 +72,7 @@ async def test_a_folder_moves_to_servers_and_back_without_embedding(
     more = "House 77 was built later. It has no cellar."
     await fill(cluster, [more])  # ids of tasks go on after those that were restored
     made = await back_up(cluster)
-    assert made.manifest.profile == {"catalog": "postgres", "index": "qdrant"}
+    assert made.manifest.kinds == {"catalog": "postgres", "index": "qdrant"}
     assert made.manifest.unsettled == ()
     back = settings_of(folder / "back")
     await bring_back(cluster, back)
@@ -152,7 +152,7 @@ async def test_collections_written_during_the_copy_are_named(
             to,
             index=Writing(),  # type: ignore[arg-type] # it passes everything on
             database=opened.database,
-            profile={},
+            kinds={},
         )
     assert list(copied.unsettled) == [SCOPE]
 

@@ -16,6 +16,7 @@ from rag.cli import output
 from rag.cli.main import main
 from rag.errors import ConfigError
 from rag.settings.answer_cache import RedisAnswerCacheSettings
+from rag.settings.backup import BackupSettings
 from rag.settings.generation import ExtractiveSettings, OpenAISettings
 from rag.settings.ingest import RecursiveSettings, SectionSettings
 from rag.settings.model_cache import ModelCacheSettings
@@ -169,6 +170,7 @@ def plain_names() -> list[str]:
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
     lists = (
         "admission.tenants",
+        "backup.key",
         "fallbacks",
         "gateway.audit.tenants",
         "gateway.costs.keys",
@@ -359,6 +361,7 @@ KIND = {
 }
 """What else the environment sets, so that there is such a setting."""
 SCHEME = {"catalog.url": "postgresql"}
+OF_FORM = {"backup.key": f"hunter2{'A' * 36}="}
 
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
@@ -366,7 +369,7 @@ def test_every_secret_comes_from_a_file_as_well(
     here: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     file = here / "secret"
-    secret = f"{SCHEME.get(name, 'redis')}://u:hunter2@h/0"
+    secret = OF_FORM.get(name, f"{SCHEME.get(name, 'redis')}://u:hunter2@h/0")
     file.write_text(f"{secret}\n")
     variable = "RAG_" + name.replace(".", "__").upper()
     monkeypatch.setenv(*KIND.get(name, ("RAG_TRACES__RATE", "1")))
@@ -474,6 +477,7 @@ def test_every_secret_is_known_as_one() -> None:
         "answer_cache": RedisAnswerCacheSettings,
         "model_cache": ModelCacheSettings,
         "online.judge": OpenAISettings,
+        "backup": BackupSettings,
     }
     secrets = {
         f"{part}.{name}"

@@ -33,13 +33,13 @@ class Copied:
     Attributes:
         files: they do not change; the catalog's is an SQLite file.
         made_at: the moment, in seconds since 1970.
-        profile: the kinds of catalog and index that were copied.
+        kinds: the kinds of catalog and index that were copied.
         unsettled: collections whose index may be of a later moment.
     """
 
     files: Mapping[str, Path]
     made_at: float
-    profile: Mapping[str, str]
+    kinds: Mapping[str, str]
     unsettled: Iterable[Scope] = ()
 
 
@@ -119,7 +119,7 @@ def store(copied: Copied, content: _Content, store_: ObjectStore, seal: Seal) ->
         id=new_id(copied.made_at),
         made_at=copied.made_at,
         catalog=HEAD,
-        profile=dict(copied.profile),
+        kinds=dict(copied.kinds),
         collections=content.collections,
         unsettled=tuple((scope.tenant, scope.collection) for scope in copied.unsettled),
         missing=tuple(sorted(content.needed - files.keys())),
