@@ -75,15 +75,17 @@ def _time(report: Report, folder: Path) -> None:
     back = _settings(folder / "back", folder / "b", "")
     unkeyed = _settings(folder / "unkeyed", folder / "k", KEY)
     taken: dict[str, list[float]] = {}
+    cpu: dict[str, list[float]] = {}
 
     def measure(name: str, work: Callable[[], object], *gone: Path) -> None:
         for place in gone:
             shutil.rmtree(place, ignore_errors=True)
         sync_disk(folder)
-        began = time.perf_counter()
+        began, used = time.perf_counter(), _cpu()
         work()
         sync_disk(folder)
         taken.setdefault(name, []).append(time.perf_counter() - began)
+        cpu.setdefault(name, []).append(_cpu() - used)
 
     for _ in range(TURNS):
         measure("copy", lambda: subprocess.run(["cp", "-r", data, copied], check=True), copied)
@@ -104,7 +106,19 @@ def _time(report: Report, folder: Path) -> None:
     ):
         report.add(what, middle[name], unit="s", floor=floor, target=Target(bound=MOST, by="ratio"))
     report.add("backup, nothing new", middle["again"], unit="s", floor=floor)
+    for name in ("backup", "encrypted", "restore", "decrypted"):
+        report.add(
+            f"CPU seconds of {name}",
+            statistics.median(cpu[name]),
+            unit="s",
+            floor=statistics.median(cpu["copy"]),
+        )
     report.add(f"backup, {CHANGED} chunks new", middle["changed"], unit="s", floor=floor)
+
+
+def _cpu() -> float:
+    """Returns the CPU seconds of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
 
 
 def _settings(data: Path, place: Path, key: str) -> Settings:

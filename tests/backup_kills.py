@@ -15,6 +15,11 @@ from typing import Any
 
 from tests.servers import rag, start
 
+MUCH = 0.8
+"""Share of the killed backups that have everything to store."""
+EARLY = 0.5
+"""Share of the time of a whole backup within which one is killed."""
+
 
 def kills(data: Path, rounds: int, dice: random.Random) -> Counter[str]:
     """Kills so many backups of `data`, and as many restores; returns how they ended.
@@ -29,11 +34,11 @@ def kills(data: Path, rounds: int, dice: random.Random) -> Counter[str]:
     run("backup", "create", *to, data=data)
     seconds = time.monotonic() - began
     for _ in range(rounds):
-        if dice.random() < 0.5:
+        if dice.random() < MUCH:
             shutil.rmtree(place / "objects", ignore_errors=True)  # there is much to write
             shutil.rmtree(place / "manifests", ignore_errors=True)
         before = listed(data, place)
-        if killed("backup", "create", *to, data=data, after=dice.uniform(0, seconds)):
+        if killed("backup", "create", *to, data=data, after=dice.uniform(0, EARLY * seconds)):
             ends["backup killed"] += 1
         for id_ in listed(data, place):
             run("backup", "verify", id_, *to, data=data)
