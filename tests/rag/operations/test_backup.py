@@ -142,7 +142,7 @@ async def test_a_damaged_piece_is_found_and_nothing_is_in_place(
             victim.write_bytes(data[:-1])
         case "missing":
             victim.unlink()
-        case "exchanged":
+        case _:
             victim.write_bytes(other.read_bytes())
     with pytest.raises(StorageError, match=r"damaged|was changed") as caught:
         await bring_back(damaged, restored(settings))
