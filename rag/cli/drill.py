@@ -17,7 +17,7 @@ from rag.cli.backup import chosen, moment
 from rag.cli.commands import SEARCHING, client_for
 from rag.cli.connection import connect
 from rag.cli.progress import activity
-from rag.client import AsyncClient
+from rag.client import AsyncClient, errors
 from rag.errors import InputError, UpstreamError
 from rag.operations.backup.comparing import (
     ENOUGH,
@@ -35,6 +35,7 @@ from rag.settings.tree import Settings
 from rag.types import DEFAULT_TENANT, Principal
 
 TOP_K = 10
+_NO_ANSWER = (errors.ServerError, errors.UnreachableError, errors.RateLimitedError)
 
 
 async def drill(args: argparse.Namespace, settings: Settings) -> int:
@@ -109,7 +110,7 @@ async def _ask(
             asked.append(
                 Asked(collection, question, theirs, await _hits(running, collection, question))
             )
-        except UpstreamError as error:
+        except _NO_ANSWER as error:
             raise UpstreamError(
                 f"The service did not answer question {len(asked) + 1} of the drill: {error} The"
                 " drill was stopped, and nothing was changed: run it when the service is less"

@@ -44,6 +44,8 @@ def own(folder: Path) -> Iterator[Callable[[str], None]]:
 
 def owner_url(folder: Path) -> str | None:
     """Returns the URL at which the owner of a folder serves it; None if there is none."""
+    if not folder.is_dir():
+        return None
     try:
         with own(folder):
             return None

@@ -77,6 +77,7 @@ def test_a_drill_compares_with_the_running_service_and_changes_nothing(
     gone = rag("restore", "--drill", *place, data=tmp_path / "nobody")
     assert gone.returncode == 2
     assert "none serves the data folder" in gone.stderr
+    assert not (tmp_path / "nobody").exists()
     refused = rag("restore", "--drill", "--url", "http://127.0.0.1:9", *place, data=data)
     assert refused.returncode == 1
     assert "nothing was changed" in refused.stderr
