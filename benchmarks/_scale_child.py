@@ -41,7 +41,7 @@ async def build(folder: Path, count: int) -> dict[str, float]:
     """Seconds spent in writing, and in building the graph."""
     index = EdgeIndex(folder, dim=DIM)
     writing = 0.0
-    for points in _points(count):
+    for points in generated(count):
         started = time.perf_counter()
         await index.upsert(SCOPE, points)
         writing += time.perf_counter() - started
@@ -61,8 +61,8 @@ async def ask(folder: Path) -> dict[str, object]:
     before = psutil.Process().memory_info()
     taken = []
     for _ in range(ASKED):
-        dense = _unit(random.standard_normal((1, DIM), np.float32))[0]
-        sparse = encoder.encode([_text(random, ASKED_WORDS)])[0]
+        dense = unit(random.standard_normal((1, DIM), np.float32))[0]
+        sparse = encoder.encode([text_of(random, ASKED_WORDS)])[0]
         legs = [
             Leg(name="dense", vector=dense, limit=DEPTH),
             Leg(name="sparse", vector=sparse, limit=DEPTH),
@@ -77,11 +77,11 @@ async def ask(folder: Path) -> dict[str, object]:
     return {"taken": taken, "resident": after.rss - before.rss, "own": own}
 
 
-def _points(count: int) -> Iterator[list[Point]]:
+def generated(count: int) -> Iterator[list[Point]]:
     random, encoder = np.random.default_rng(0), Bm25Encoder()
     for first in range(0, count, AT_ONCE):
-        texts = [_text(random, WORDS_A_CHUNK) for _ in range(min(AT_ONCE, count - first))]
-        dense = _unit(random.standard_normal((len(texts), DIM), np.float32))
+        texts = [text_of(random, WORDS_A_CHUNK) for _ in range(min(AT_ONCE, count - first))]
+        dense = unit(random.standard_normal((len(texts), DIM), np.float32))
         counted = encoder.encode(texts)
         yield [
             Point(chunk=_chunk(first + n, text), dense=dense[n], sparse=counted[n])
@@ -89,11 +89,11 @@ def _points(count: int) -> Iterator[list[Point]]:
         ]
 
 
-def _text(random: np.random.Generator, words: int) -> str:
+def text_of(random: np.random.Generator, words: int) -> str:
     return " ".join(f"word{n}" for n in random.zipf(1.3, words) % VOCABULARY)
 
 
-def _unit(rows: Float32Array) -> Float32Array:
+def unit(rows: Float32Array) -> Float32Array:
     unit: Float32Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
 

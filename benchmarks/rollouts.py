@@ -9,6 +9,7 @@ equal variant is as near to a rollback as it can be.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import multiprocessing
@@ -58,7 +59,7 @@ WORSE = {
 def run() -> Report:
     """Routing and canaries without a server, then shadows by turns."""
     report = Report()
-    _routing(report)
+    asyncio.run(_routing(report))
     _canaries(report)
     with _engine() as first, _engine() as second, examples() as env:
         variants = {"other": {"generator": {"base_url": second}}}
@@ -104,11 +105,11 @@ def _shadows(report: Report, http: httpx.Client) -> None:
         report.add(f"shadows {outcome}", float(scrape.split(line)[1].split()[0]))
 
 
-def _routing(report: Report) -> None:
+async def _routing(report: Report) -> None:
     base: Any = object()
     pipeline: QueryPipeline = base
     for rollouts in (1, 20):
-        router = Router(Observations())
+        router = Router(Observations(), collections=base)
         router.variants = {"v": Variant(pipeline)}
         fitting = [
             Rollout(
@@ -125,7 +126,7 @@ def _routing(report: Report) -> None:
         trace = Trace(user="ann")
         started = time.process_time()
         for _ in range(CALLS):
-            router.route(query, trace, pipeline)
+            await router.route(query, trace, pipeline)
         spent = (time.process_time() - started) / CALLS * 1e3
         target = Target(bound=0.2)
         report.add(f"routing, {rollouts} rollouts", spent, unit="ms of CPU", target=target)

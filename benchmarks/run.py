@@ -39,6 +39,8 @@ NAMES = (
 )
 LONG = (
     "acl",
+    "backlog",
+    "backup",
     "builds",
     "cache",
     "claims",
@@ -52,15 +54,18 @@ LONG = (
     "mcp",
     "model_steps",
     "page",
+    "plan",
     "power",
     "processes",
     "qdrant",
     "ranks",
+    "rehearsal",
     "replicas",
     "rollouts",
     "routing",
     "scale",
     "tables",
+    "tenants",
     "tracing",
 )
 """Parts that run only where they are named."""

@@ -194,6 +194,20 @@ class StoredVectors(Protocol):
         """Returns each term's inverse document frequency in the scope, as in BM25 (>= 0)."""
 
 
+class MovableIndex(Protocol):
+    """An index whose content can be copied to another one, or file by file."""
+
+    def points(self, scope: Scope) -> AsyncIterator[list[Point]]:
+        """Yields all points of a scope with their vectors and ACLs, in batches."""
+        ...
+
+    def still(self) -> AbstractAsyncContextManager[None]:
+        """During the block none of its files changes: writes wait, and searches go on.
+
+        A server's files are its own: there the block stops nothing.
+        """
+
+
 class VersionedIndex(Index, Protocol):
     """An index that fills a new version of a scope beside the searched one, and switches to it."""
 
@@ -250,7 +264,9 @@ class PersistentIndex(Index, Protocol):
         """Closes files and connections; everything that was written is stored."""
 
 
-class StoredIndex(PersistentIndex, VersionedIndex, PermittedIndex, StoredVectors, Protocol):
+class StoredIndex(
+    PersistentIndex, VersionedIndex, PermittedIndex, StoredVectors, MovableIndex, Protocol
+):
     """The index of a service: everything that ingestion, questions and reindexing need of one."""
 
 

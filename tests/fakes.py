@@ -11,6 +11,7 @@ import shutil
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,15 @@ class MemoryIndex:
         for name in (scope.collection, f"{scope.collection}.next", f"{scope.collection}.previous"):
             self._points.pop(replace(scope, collection=name), None)
             self._fields.pop(replace(scope, collection=name), None)
+
+    async def points(self, scope: Scope) -> AsyncIterator[list[Point]]:
+        yield [
+            Point(chunk=s.chunk, dense=s.dense, sparse=s.sparse, tokens=s.tokens, acl=s.acl)
+            for s in self._all(scope)
+        ]
+
+    def still(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()
 
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         held = self._readable(scope)
@@ -251,17 +261,22 @@ class HashEmbedder:
         return self._tokens(text).vectors.astype(np.float16)
 
     def vector(self, text: str) -> Float32Array:
-        return _unit(sum((self._word(w) for w in _WORD.findall(text)), self._word("")))
+        words = map(str.lower, _WORD.findall(text))
+        return _unit(sum((_direction(w, self.dim) for w in words), _direction("", self.dim)))
 
     def _tokens(self, text: str) -> TokenVectors:
         words = list(_WORD.finditer(text))
-        vectors = np.array([_unit(self._word(w[0])) for w in words], np.float32)
+        vectors = np.array([_unit(_direction(w[0].lower(), self.dim)) for w in words], np.float32)
         spans = np.array([w.span() for w in words], np.int32)
         return TokenVectors(vectors=vectors.reshape(-1, self.dim), spans=spans.reshape(-1, 2))
 
-    def _word(self, word: str) -> Float32Array:
-        seed = int.from_bytes(hashlib.sha256(word.lower().encode()).digest()[:8], "big")
-        return np.random.default_rng(seed).standard_normal(self.dim, np.float32)
+
+@cache
+def _direction(word: str, dim: int) -> Float32Array:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+    made = np.random.default_rng(seed).standard_normal(dim, np.float32)
+    made.setflags(write=False)
+    return made
 
 
 class CharacterSupport:

@@ -20,7 +20,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Protocol
 
-from tests.forked_models import fork_embedders, forking_server
+from tests.forked_models import forked_embedders, forking_server
+from tests.forked_vllm import VllmContext
 
 IMPORTED = "tests.forked_imports"
 
@@ -54,15 +55,21 @@ class ForkedRag:
         stdin: Path | str = os.devnull,
         stdout: Path | str = os.devnull,
         stderr: Path | str = os.devnull,
+        vllm: bool = False,
     ) -> None:
-        """Starts the process. Its standard streams are files, and output is appended."""
+        """Starts the process. Its standard streams are files, and output is appended.
+
+        With `vllm`, it has imported vLLM, too.
+        """
         assert env.get("PYTHONPATH") == os.environ.get("PYTHONPATH"), "imported already: use RAG"
         texts = [os.fsdecode(argument) for argument in arguments]
         for output in (stdout, stderr):
             Path(output).touch()
         streams = (str(stdin), str(stdout), str(stderr))
-        self._process: ForkServerProcess = _context().Process(
-            target=_run, args=(texts, str(cwd), dict(env), streams, forking_server()), daemon=True
+        self._process: ForkServerProcess = (VllmContext() if vllm else _context()).Process(
+            target=_run,
+            args=(texts, str(cwd), dict(env), streams, forking_server()),
+            daemon=not vllm,
         )
         self._process.start()
 
@@ -121,10 +128,10 @@ def _run(
     os.environ.update(env)
     tempfile.tempdir = None  # it is read from the environment again
     sys.argv = ["rag", *arguments]
-    fork_embedders(forking)
     from rag.cli.main import main
 
     try:
-        sys.exit(main(arguments))
+        with forked_embedders(forking):
+            sys.exit(main(arguments))
     finally:
         atexit._run_exitfuncs()  # `multiprocessing` leaves without them

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,8 @@ class ForkedChild:
         return self.returncode
 
 
-def fork_embedders(server: str) -> None:
+@contextlib.contextmanager
+def forked_embedders(server: str) -> Iterator[None]:
     """Lets `ChildProcess` start the embedders of this process by the server."""
     popen = subprocess.Popen
 
@@ -85,7 +86,8 @@ def fork_embedders(server: str) -> None:
             return ForkedChild(server, command, options)
         return popen(command, **options)
 
-    mock.patch.object(subprocess, "Popen", start).start()
+    with mock.patch.object(subprocess, "Popen", start):
+        yield
 
 
 def _serve(listener: socket.socket) -> None:

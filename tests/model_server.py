@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import select
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -134,10 +134,12 @@ def sends(*events: bytes, then: Script | None = None) -> Script:
 
 
 def slowly(script: Script, *, seconds: float) -> Script:
-    """Returns a script that pauses and then runs this one."""
+    """Returns a script that pauses and then runs this one, unless its client hangs up."""
 
     def late(handler: BaseHTTPRequestHandler) -> None:
-        time.sleep(seconds)
+        hung_up, _, _ = select.select([handler.connection], [], [], seconds)
+        if hung_up:
+            raise ConnectionError
         script(handler)
 
     return late

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -14,14 +15,21 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.places import ROOT
-from tests.servers import Json
+from tests.servers import Json, free_port
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
+OBJECTIVES = RULES.with_name("slo.yml")
+"""Made by `rag slo rules` from the default settings."""
 UNPACKED = Path(sys.prefix) / "prometheus"
 """The folder into which `make promtool` unpacks promtool."""
 SCRAPE, EVALUATION = 15, 60
 """Seconds between scrapes and between evaluations, as in deploy/prometheus/prometheus.yml."""
 PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=UNPACKED)
+PROMETHEUS = shutil.which("prometheus", path=UNPACKED)
+needs_prometheus = pytest.mark.skipif(
+    None in (PROMTOOL, PROMETHEUS),
+    reason="there is no Prometheus: `make promtool` unpacks Debian's",
+)
 needs_promtool = pytest.mark.skipif(
     PROMTOOL is None, reason="there is no promtool: `make promtool` unpacks Debian's"
 )
@@ -32,6 +40,26 @@ def promtool(*arguments: str | Path) -> None:
     assert PROMTOOL is not None
     ran = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@contextlib.contextmanager
+def prometheus_server(folder: Path, samples: str, rules: str) -> Iterator[str]:
+    """Runs Prometheus over samples in OpenMetrics' format, with these rules; yields its address."""
+    assert PROMETHEUS is not None
+    (folder / "samples.txt").write_text(samples + "# EOF\n")
+    promtool("tsdb", "create-blocks-from", "openmetrics", folder / "samples.txt", folder / "data")
+    (folder / "rules.yml").write_text(rules)
+    (folder / "prometheus.yml").write_text("rule_files: [rules.yml]\n")
+    port = free_port()
+    command = [
+        *(PROMETHEUS, f"--config.file={folder / 'prometheus.yml'}"),
+        *(f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"),
+    ]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
 
 
 class Recording:
@@ -56,7 +84,7 @@ class Recording:
         series = [{"series": name, "values": " ".join(self._values(name))} for name in names]
         test = {"interval": f"{SCRAPE}s", "input_series": series, "promql_expr_test": list(looks)}
         whole = {
-            "rule_files": [str(RULES)],
+            "rule_files": [str(RULES), str(OBJECTIVES)],
             "evaluation_interval": f"{EVALUATION}s",
             "tests": [test],
         }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# promtool.sh FOLDER: unpacks Debian's promtool there. Needs apt-get and no root: lists of packages go
+# promtool.sh FOLDER: unpacks Debian's promtool and Prometheus there. Needs apt-get and no root: lists of packages go
 # into a folder of their own, and nothing is installed.
 set -eu
 command -v apt-get >/dev/null
@@ -11,4 +11,4 @@ apt() {
         -o APT::Sandbox::User=root -o Acquire::Retries=1 -o Acquire::http::Timeout=20 "$@"
 }
 (cd "$scratch" && apt update && apt download prometheus && dpkg-deb -x prometheus_*.deb .)
-mv "$scratch/usr/bin/promtool" "$1/promtool"
+mv "$scratch/usr/bin/promtool" "$scratch/usr/bin/prometheus" "$1/"

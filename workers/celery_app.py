@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from celery import Celery
 from kombu.connection import Connection
@@ -14,6 +15,7 @@ from rag.privacy.redaction import masked, words
 from rag.settings.storage import CeleryQueueSettings
 from rag.types import Stage
 
+QueuePriority = Literal["interactive", "bulk"]
 STAGES: tuple[Stage, ...] = ("embed", "parse")
 """Stages in the order in which workers take them: begun documents come before new ones."""
 INGEST = "plumbline.ingest"
@@ -36,9 +38,13 @@ def queue_of(stage: Stage, *, bulk: bool) -> str:
     return f"plumbline.{stage}.{'bulk' if bulk else 'interactive'}"
 
 
-def queues_of(stages: Iterable[Stage]) -> list[str]:
-    """Returns queues in the order in which workers empty them: interactive ones first."""
-    return [queue_of(stage, bulk=bulk) for bulk in (False, True) for stage in stages]
+def queues_of(stages: Iterable[Stage], priority: QueuePriority | None = None) -> list[str]:
+    """Returns queues in the order in which workers empty them: interactive ones first.
+
+    With a priority, only its queues.
+    """
+    kinds = {"interactive": (False,), "bulk": (True,), None: (False, True)}[priority]
+    return [queue_of(stage, bulk=bulk) for bulk in kinds for stage in stages]
 
 
 def celery_app(settings: CeleryQueueSettings) -> Celery:

@@ -10,6 +10,7 @@ from uuid import uuid4
 from celery import Celery
 from celery.signals import after_setup_logger, after_setup_task_logger
 
+from rag.operations.gpu.watching import GpuWatch, watching
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs, metrics
@@ -21,20 +22,29 @@ from workers.celery_app import (
     SCORE,
     SCORE_QUEUE,
     STAGES,
+    QueuePriority,
     celery_app,
     queues_of,
 )
 from workers.consumer import PromptConsumer
+from workers.resting import resting
 from workers.runtime import Runtime
 from workers.tasks import all_or_embed, parse_alone
 
 _log = logging.getLogger(__name__)
 
 
-def work(settings: Settings, queue: CeleryQueueSettings, *, stage: Stage | None = None) -> int:
+def work(
+    settings: Settings,
+    queue: CeleryQueueSettings,
+    *,
+    stage: Stage | None = None,
+    priority: QueuePriority | None = None,
+) -> int:
     """Works until SIGTERM or Ctrl-C; tasks under way are finished first.
 
-    Takes documents through all stages, or with `stage` through that one alone.
+    Takes documents through all stages, or with `stage` through that one alone; with `priority`
+    only those of this priority. Serves metrics as soon as all is loaded.
 
     Raises:
         ConfigError: The port for metrics is taken, or a model cannot be loaded.
@@ -42,13 +52,11 @@ def work(settings: Settings, queue: CeleryQueueSettings, *, stage: Stage | None 
     name = f"plumbline-{uuid4().hex[:8]}@{socket.gethostname()}"  # several may be on one host
     if settings.log.format == "json":
         logs.configure("json", worker=name)  # otherwise Celery does
-    if queue.metrics_port:
-        metrics.serve(queue.metrics_host, queue.metrics_port)
     after_setup_logger.connect(_mask_logs)
     after_setup_task_logger.connect(_mask_logs)
     app = celery_app(queue)
     app.conf.worker_log_format = f"[%(asctime)s: %(levelname)s/{name}] %(message)s"
-    queues = queues_of([stage] if stage else STAGES)
+    queues = queues_of([stage] if stage else STAGES, priority)
     if stage != "parse":
         queues += [SCORE_QUEUE, ASK_QUEUE]  # last: documents come first
     runtime = Runtime(parse_alone(settings, app) if stage == "parse" else all_or_embed(settings))
@@ -56,8 +64,11 @@ def work(settings: Settings, queue: CeleryQueueSettings, *, stage: Stage | None 
     app.task(runtime.score, name=SCORE)
     app.task(runtime.answer, name=ASK)
     try:
-        while _consume(app, name, queues, queue.concurrency):
-            _log.warning("The broker is gone: connecting again.")
+        with watching(settings.gpu) as gpus:
+            if queue.metrics_port:  # probes look there for a worker that is loaded
+                metrics.serve(queue.metrics_host, queue.metrics_port)
+            while _consume(app, name, queues, queue.concurrency, gpus):
+                _log.warning("The broker is gone: connecting again.")
     finally:
         runtime.close()
     return 0
@@ -69,7 +80,9 @@ def _mask_logs(logger: logging.Logger, **_: object) -> None:
         logs.mask(handler)
 
 
-def _consume(app: Celery, name: str, queues: Sequence[str], concurrency: int) -> bool:
+def _consume(
+    app: Celery, name: str, queues: Sequence[str], concurrency: int, gpus: GpuWatch | None
+) -> bool:
     """Takes tasks until it is stopped; returns True if it ended because of a lost connection."""
     worker = app.Worker(
         hostname=name,
@@ -81,5 +94,6 @@ def _consume(app: Celery, name: str, queues: Sequence[str], concurrency: int) ->
         without_mingle=True,
         without_gossip=True,
     )
-    worker.start()
+    with resting(app, name, queues, gpus):
+        worker.start()
     return bool(worker.exitcode)

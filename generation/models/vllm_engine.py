@@ -176,10 +176,17 @@ def _make(model: str, arguments: Mapping[str, Any]) -> AsyncLLM:
     else:
         _sockets[engine] = sockets
         return engine
-    finally:  # what vLLM preloads is for its own processes, not for those that others start
-        os.environ.pop("LD_PRELOAD", None)
-        if preload is not None:
-            os.environ["LD_PRELOAD"] = preload
+    finally:  # both are for vLLM's own processes, not for those that others start
+        _set("LD_PRELOAD", preload)
+        _set(_SOCKET_FOLDER, _temporary)
+
+
+def _set(name: str, value: str | None) -> None:
+    """Sets a variable of the environment, or removes it."""
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def _engine_args(model: str, arguments: Mapping[str, Any]) -> AsyncEngineArgs:

@@ -138,6 +138,7 @@ class Pool:
                 self.names[replica],
                 waiting=state.waiting,
                 kv_cache_usage=state.kv_cache_usage,
+                preemptions=state.preemptions,
                 prefix_hits=state.prefix_hits,
                 prefix_queries=state.prefix_queries,
             )

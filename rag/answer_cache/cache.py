@@ -119,7 +119,8 @@ class AnswerCache:
         with trace.span(STAGE) as span:
             found = await self._find(query, key)
             span.attributes["result"] = found.result
-        cache_metrics.answer_cache(found.result)
+        if trace.live:
+            cache_metrics.answer_cache(found.result)
         # What is in the cache is given again, though nothing can be added to it.
         cause = found.failure or (self._fault if found.landed is None else None)
         degraded = (trace.degrade(STAGE, cause),) if cause else ()

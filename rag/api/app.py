@@ -29,6 +29,8 @@ from rag.build.service import Service
 from rag.build.storage import Storage
 from rag.errors import RagError, StorageError
 from rag.gateway.limit_fields import LIMIT_FIELDS
+from rag.operations.gpu.watching import watching
+from rag.operations.slo.freeze import freeze_of
 from rag.privacy.redaction import words
 from rag.process.imports import importing
 from rag.settings.tree import Settings
@@ -63,31 +65,43 @@ def create_app(
         from rag.api.batch_calls import answering_batches
         from rag.build.gateway import open_gateway
         from rag.build.health_checks import open_health
-        from rag.build.running import announcing, rolling_out, scoring, start
+        from rag.build.running import (
+            announcing,
+            ingesting,
+            rolling_out,
+            scoring,
+            start,
+            synthetic_canary,
+        )
 
     running, loaded = Running(), asyncio.Event()
 
+    async def load() -> None:
+        """Opens the service and keeps it open."""
+        async with (
+            start(settings) as (service, queue),
+            ingesting(service, queue, running.gpus),
+            scoring(service),
+            announcing(service),
+            rolling_out(service),
+            open_gateway(service) as gateway,
+            contextlib.AsyncExitStack() as stack,
+        ):
+            running.health = open_health(service, stack, running.gpus)
+            await _warm(service)
+            gc.collect()
+            gc.freeze()  # loaded objects stay: a full collection would scan them, 50 ms each
+            service.announce(url)
+            running.opened, running.queue, running.gateway = service, queue, gateway
+            running.audit = gateway.audit if gateway else None
+            loaded.set()
+            async with answering_batches(app, service), synthetic_canary(service, url):
+                await asyncio.Event().wait()
+
     async def serve() -> None:
         try:
-            async with (
-                start(settings) as (service, queue),
-                queue.started(),
-                scoring(service),
-                announcing(service),
-                rolling_out(service),
-                open_gateway(service) as gateway,
-                contextlib.AsyncExitStack() as stack,
-            ):
-                running.health = open_health(service, stack)
-                await _warm(service)
-                gc.collect()
-                gc.freeze()  # loaded objects stay: a full collection would scan them, 50 ms each
-                service.announce(url)
-                running.opened, running.queue, running.gateway = service, queue, gateway
-                running.audit = gateway.audit if gateway else None
-                loaded.set()
-                async with answering_batches(app, service):
-                    await asyncio.Event().wait()
+            with watching(settings.gpu) as running.gpus:
+                await load()
         except RagError as error:
             running.failure = error
         except OSError as error:
@@ -158,6 +172,7 @@ def app_without_lifespan(
     add_pages(app)
     _add_page(app)
     app.state.running, app.state.settings = running, settings
+    running.freeze = freeze_of(settings.slo)
     for router in _all_routers() if routers is None else routers:
         app.include_router(router)
     metadata = ResourceMetadata(settings)

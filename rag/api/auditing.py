@@ -29,6 +29,7 @@ LOGON = "logon"
 _DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _CREDENTIALS = ("authorization", "api-key")
 _OBJECT = "audit_object"
+_DETAIL = "audit_detail"
 
 
 class Audited:
@@ -64,6 +65,11 @@ def note_object(request: Request, object_: str, *, collection: str = "") -> None
     request.scope[_OBJECT] = object_
     if collection:
         request.scope["collection"] = collection
+
+
+def note_detail(request: Request, detail: str) -> None:
+    """Adds what else an auditor has to know of a request that succeeds."""
+    request.scope[_DETAIL] = detail
 
 
 class Auditing:
@@ -161,7 +167,7 @@ def _row_of(scope: Scope, status: int, *, operator: str) -> AuditRow | None:
         collection=bounded(scope.get("collection") or in_path.get("collection", "")),
         outcome=_outcome_of(status),
         status=status,
-        detail=scope.get("problem", ""),
+        detail=bounded(scope.get("problem") or scope.get(_DETAIL, "")),
         key_id=caller.key_id if caller else "",
         subject=bounded(caller.subject or operator) if caller else "",
         address=bounded((scope.get("client") or ("",))[0]),

@@ -20,6 +20,8 @@ from rag.errors import BusyError, ForbiddenError, RagError
 from rag.gateway.api_keys import ApiKeys
 from rag.gateway.audit_log import AuditLog
 from rag.gateway.gateway import Gateway
+from rag.operations.gpu.watching import GpuWatch
+from rag.operations.slo.freeze import Freeze
 from rag.protocols import Queue
 from rag.records import CollectionRecord
 from rag.settings.tree import COLLECTION, Settings
@@ -45,6 +47,8 @@ class Running:
     gateway: Gateway | None = None
     audit: AuditLog | None = None
     health: Health | None = None
+    freeze: Freeze | None = None
+    gpus: GpuWatch | None = None
     failure: RagError | None = None
     draining: bool = False
     """True once the process is to end: it finishes what it has begun."""
@@ -196,6 +200,7 @@ async def trace(request: Request, storage: StorageDep) -> Trace:
     rate = storage.settings.traces.rate
     made = trace_of(request.headers.get("traceparent"), rate=rate)
     made.meter = meter_of(request)
+    made.synthetic = (await principal(request)).tenant == storage.settings.synthetic.tenant
     request.scope["trace"] = made  # for the request log
     return made
 

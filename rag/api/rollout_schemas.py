@@ -27,6 +27,14 @@ _Percent = Annotated[float, Field(ge=0, le=100), IS_NUMBER]
 _Share = Annotated[float, Field(ge=0, le=1), IS_NUMBER]
 _Factor = Annotated[float, Field(ge=1, le=100), IS_NUMBER]
 _Positive = Annotated[float, Field(gt=0), IS_NUMBER]
+Override = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=500,
+        description="Why it goes on although an error budget is spent, for the audit log.",
+    ),
+]
 _EXAMPLE: JsonDict = {"kind": "canary", "variant": "prompt-2", "version": 0}
 
 
@@ -102,6 +110,7 @@ class RolloutRequest(FewUnknown):
     plan: PlanIn = PlanIn()
     version: Integer = Field(ge=0)
     force: Flag = Field(False, description="Also a variant that was rolled back within a day.")
+    override_freeze: Override = None
 
     def rollout(self, name: str) -> Rollout:
         """Returns the request in the catalog's form."""
@@ -124,6 +133,7 @@ class ActionRequest(FewUnknown):
     action: Action
     version: Integer = Field(ge=1)
     force: Flag = False
+    override_freeze: Override = None
 
 
 class PlanOut(BaseModel):
@@ -191,10 +201,11 @@ class VariantOut(BaseModel):
 
 
 class RolloutList(BaseModel):
-    """All rollouts, by name, and the variants that the settings name."""
+    """All rollouts, by name, the variants of the settings, and why rollouts are frozen if so."""
 
     rollouts: list[RolloutOut]
     variants: list[VariantOut]
+    frozen: str | None
 
 
 class ArmsRowOut(BaseModel):

@@ -275,12 +275,13 @@ async def _open_priced(
         gpu_hour=settings.gpu_hour_price,
         tokens_per_second=settings.tokens_per_second,
     )
-    return PricedModel(await _open_model(settings, stack), prices)
+    return PricedModel(await open_model(settings, stack), prices)
 
 
-async def _open_model(
+async def open_model(
     settings: OpenAIModelSettings | VllmModelSettings, stack: contextlib.AsyncExitStack
 ) -> ChatModel:
+    """Opens the language model that the settings name; the stack closes it."""
     match settings:
         case OpenAIModelSettings():
             return await _open_openai(settings, stack)

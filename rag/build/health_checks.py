@@ -10,6 +10,8 @@ import sqlalchemy as sa
 
 from rag.build.service import Service
 from rag.errors import UpstreamError
+from rag.operations.gpu.watching import GpuWatch
+from rag.operations.slo.error_budgets import read_budgets
 from rag.settings.answer_cache import RedisAnswerCacheSettings
 from rag.settings.generation import GeneratorSettings, OpenAISettings
 from rag.settings.storage import CeleryQueueSettings
@@ -22,9 +24,17 @@ _ANYTHING = (Message(role="user", content="ready?"),)
 _ALONE = sa.select(1)
 
 
-def open_health(service: Service, stack: contextlib.AsyncExitStack) -> Health:
+def open_health(
+    service: Service, stack: contextlib.AsyncExitStack, gpus: GpuWatch | None = None
+) -> Health:
     """Returns what asks all that a service depends on; connections are closed by the stack."""
-    return Health(list(_dependencies(service, stack)))
+    return Health([*_dependencies(service, stack), *_gpus(gpus)])
+
+
+def _gpus(watch: GpuWatch | None) -> Iterator[Dependency]:
+    if watch is not None:
+        yield Dependency(name="gpus", needed=True, ask=watch.check_health)
+        yield Dependency(name="nvml", ask=watch.check_known)
 
 
 def _dependencies(service: Service, stack: contextlib.AsyncExitStack) -> Iterator[Dependency]:
@@ -42,6 +52,8 @@ def _dependencies(service: Service, stack: contextlib.AsyncExitStack) -> Iterato
         yield Dependency(name="answer cache", ask=_redis(cache.url.get_secret_value(), stack))
     if url := settings.model_cache.url:
         yield Dependency(name="model cache", ask=_redis(url.get_secret_value(), stack))
+    if settings.slo.prometheus_url:
+        yield Dependency(name="prometheus", ask=lambda: read_budgets(settings.slo))
     if settings.traces.langfuse_url or settings.traces.otlp_url:
         yield Dependency(name="traces", ask=_no_more_lost())
 

@@ -86,6 +86,8 @@ async def open_ingesting(
     from ingest.sources.fetch import WebReader
     from ingest.sources.files import Spool
     from ingest.sources.originals import Originals
+    from rag.operations.backup.owner_copies import copying_on_request
+    from rag.operations.backup.staging import copy_data
     from retrieval.bm25 import Bm25Encoder
 
     settings = with_model_folders(settings)
@@ -135,6 +137,9 @@ async def open_ingesting(
         )
         await stack.enter_async_context(cleanup.started())
         await stack.enter_async_context(settling(pipeline=ingest, index=index, catalog=catalog))
+        if settings.index.kind == "edge":
+            copy = partial(copy_data, data, index=index, database=storage.database)
+            await stack.enter_async_context(copying_on_request(data, copy))
         yield Ingesting(
             **attributes_of(storage),
             spool=spool,

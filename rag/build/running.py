@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from eval.online.scorer import open_scorer
@@ -12,14 +15,24 @@ from rag.build.queue_backends import queue_backend
 from rag.build.service import Service, open_service
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.catalog.answers import quality
+from rag.client import NEVER, AsyncClient
+from rag.errors import ConfigError
+from rag.operations.gpu.watching import GpuWatch
+from rag.operations.synthetic import loop
 from rag.protocols import Queue
+from rag.settings.storage import LocalQueueSettings
 from rag.settings.tree import Settings
 from rag.types import Answer, Query
+from workers.local_queue import running
 from workers.scoring_queue import ScoringQueue
 from workers.webhooks import WebhookQueue
 
 if TYPE_CHECKING:
     from retrieval.embedders.embedder import ModelEmbedder
+
+LOOK_SECONDS = 1.0
+"""Seconds between looks at the health of the GPUs."""
+_log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
@@ -32,6 +45,31 @@ async def start(
     """
     async with open_service(settings, wrappers, embedder) as service:
         yield service, queue_backend(settings).queue(service)
+
+
+@contextlib.asynccontextmanager
+async def ingesting(service: Service, queue: Queue, gpus: GpuWatch | None) -> AsyncIterator[None]:
+    """Runs the queue until the end of the block.
+
+    Where this process ingests itself, nothing is ingested while a GPU of it has a fault: documents
+    under way start over later.
+    """
+    if gpus is None or not isinstance(service.settings.queue, LocalQueueSettings):
+        async with queue.started():
+            yield
+        return
+    async with running(_ingest_while_healthy(queue, gpus)):
+        yield
+
+
+async def _ingest_while_healthy(queue: Queue, gpus: GpuWatch) -> None:
+    while True:
+        async with queue.started():
+            while not gpus.faults:  # noqa: ASYNC110 - a thread finds them
+                await asyncio.sleep(LOOK_SECONDS)
+        _log.warning("No document is ingested until the GPUs are healthy.")
+        while gpus.faults:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -82,3 +120,37 @@ async def announcing(service: Service) -> AsyncIterator[None]:
         return
     async with WebhookQueue(service.catalog, service.settings.webhooks).started():
         yield
+
+
+@contextlib.asynccontextmanager
+async def synthetic_canary(service: Service, url: str) -> AsyncIterator[None]:
+    """Runs the synthetic canary until the end of the block, if the settings say how often.
+
+    It calls the service at `url`, unless the settings name another address.
+
+    Raises:
+        ConfigError: Nobody is authenticated, so it cannot have a tenant of its own.
+    """
+    settings = service.settings.synthetic
+    if not settings.every_minutes or settings.key is None:
+        yield
+        return
+    if not service.settings.gateway.enabled:
+        raise ConfigError(
+            "The synthetic canary has a tenant of its own, which it gets by its key: set"
+            " gateway.enabled = true, or synthetic.every_minutes = 0."
+        )
+    key = settings.key.get_secret_value()
+    async with AsyncClient(settings.url or url, key=key, retries=NEVER) as client:
+        running = asyncio.create_task(
+            loop.repeat(
+                partial(loop.watch, client, tenant=settings.tenant),
+                alone=partial(service.catalog.alone, loop.LOCK, wait=False),
+                seconds=60 * settings.every_minutes,
+            )
+        )
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

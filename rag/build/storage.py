@@ -13,6 +13,7 @@ from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database, PostgresDatabase
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import ConfigError, NotFoundError
+from rag.operations.backup.restoring import refuse_unfinished
 from rag.process.extras import needing
 from rag.process.folder_lock import own
 from rag.process.private_folder import CATALOG, is_shared, make_private, tighten
@@ -49,6 +50,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
         StorageError: The catalog is damaged.
     """
     data = settings.data_dir.resolve()
+    refuse_unfinished(data)
     on_servers = (settings.index.kind, settings.catalog.kind) == ("qdrant", "postgres")
     alone = settings.queue.in_process and not on_servers
     async with contextlib.AsyncExitStack() as stack:

@@ -27,8 +27,9 @@ from rag.build.service import Service
 from rag.build.storage import build_index
 from rag.errors import RagError
 from rag.gateway.charges import charge_of
+from rag.operations.slo.freeze import freeze_of
 from rag.process.private_folder import INDEX
-from rag.rollouts.controller import Controller
+from rag.rollouts.controller import Controller, Frozen
 from rag.rollouts.router import Variant
 from rag.rollouts.shadow import Score, Shadows, unscored
 from rag.settings.tree import Settings
@@ -66,8 +67,21 @@ async def rolling_out(service: Service, score: Score = unscored) -> AsyncIterato
         router.mirror = shadows.mirror
         await stack.enter_async_context(observations.told(service.catalog.rollouts))
         await stack.enter_async_context(shadows.started())
-        await stack.enter_async_context(Controller(service.catalog, router).started())
+        controller = Controller(service.catalog, router, _frozen(service.settings))
+        await stack.enter_async_context(controller.started())
         yield
+
+
+def _frozen(settings: Settings) -> Frozen | None:
+    freeze = freeze_of(settings.slo)
+    if freeze is None:
+        return None
+
+    async def reason() -> str:
+        found = await freeze.look()
+        return found.reason if found else ""
+
+    return reason
 
 
 async def _open_all(

@@ -21,9 +21,12 @@ _IS_OPEN = sa.text("'open'")
 OPEN = batch_lines.c.state == _IS_OPEN
 """Condition on a line: it has not ended."""
 LINES_LEFT = sa.select(
-    sa.func.sum(batches.c.total - batches.c.completed - batches.c.failed).label("left")
+    sa.func.sum(batches.c.total - batches.c.completed - batches.c.failed).label("left"),
+    sa.func.min(batches.c.expires_at).label("first"),
 ).where(batches.c.ended_at.is_(None))
-"""The number of lines of all tenants that have not ended; null where there is no open batch."""
+"""The lines of all tenants that have not ended, and when the first batch of them expires; null
+where there is no open batch.
+"""
 
 # Statements of every line are built once: building one takes longer than running it.
 _LOCK = batches.select().where(batches.c.id == sa.bindparam("batch")).with_for_update()

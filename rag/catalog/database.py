@@ -9,15 +9,18 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from rag.catalog.absence import Absence
 from rag.catalog.advisory_locks import POLL_SECONDS, AdvisoryLocks
 from rag.catalog.database_errors import disk_full, lost_connection, reason
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
@@ -26,7 +29,7 @@ from rag.process.extras import needing
 
 P = ParamSpec("P")
 T = TypeVar("T")
-HEAD = "0025"
+HEAD = "0026"
 """The newest migration in `rag.catalog.migrations`."""
 MIGRATIONS = "rag.catalog:migrations"
 _CONNECT_SECONDS = 10
@@ -119,6 +122,13 @@ class Database(ABC):
             if not users:
                 del self._locks[key]
 
+    @abstractmethod
+    async def copy_to(self, file: Path) -> None:
+        """Copies all rows, as they are at one moment, into a new SQLite file.
+
+        Others go on writing. Raises as `rows` does.
+        """
+
     async def trim(self) -> bool:
         """Removes deleted data from the database's log; returns False if a reader blocks it."""
         return True
@@ -176,6 +186,7 @@ class PostgresDatabase(Database):
         sa.event.listen(self._engine.sync_engine, "handle_error", _mark_lost)
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
         self._api: Any = self._engine.dialect.loaded_dbapi
+        self._absence = Absence(self.vendor)
         self._advisory = AdvisoryLocks(self._engine, vendor=self.vendor)
 
     async def close(self) -> None:
@@ -187,7 +198,7 @@ class PostgresDatabase(Database):
     async def write(self) -> AsyncIterator[Transaction]:
         """Opens a transaction."""
         with self._errors():
-            async with self._writing.begin() as db:
+            async with self._connected(self._writing) as db, db.begin():
                 yield db
 
     @contextlib.asynccontextmanager
@@ -204,6 +215,16 @@ class PostgresDatabase(Database):
             finally:
                 with contextlib.suppress(*self.vendor):  # a lost connection holds no lock
                     await asyncio.shield(self._advisory.give_back(number))
+
+    async def copy_to(self, file: Path) -> None:
+        """Reads all tables in one transaction, whose snapshot does not change."""
+        from rag.catalog.copying import write_tables
+
+        with self._errors():
+            async with self._engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            ).begin() as db:
+                await write_tables(db, file)
 
     async def _read(
         self, query: sa.Executable, values: Mapping[str, Any] | None
@@ -222,12 +243,25 @@ class PostgresDatabase(Database):
     async def _read_once(
         self, query: sa.Executable, values: Mapping[str, Any] | None
     ) -> Sequence[sa.RowMapping]:
-        async with self._engine.connect() as db:
+        async with self._connected(self._engine) as db:
             return (await db.execute(query, values)).mappings().all()
+
+    @contextlib.asynccontextmanager
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """Yields a connection of the pool, which waits for a server that restarts."""
+
+        async def connect() -> AsyncConnection:
+            return await engine.connect()
+
+        db = await self._absence.over(connect)
+        try:
+            yield db
+        finally:
+            await asyncio.shield(db.close())  # also if the caller is cancelled
 
     async def _take(self, number: int) -> bool:
         with self._errors():
-            return await self._advisory.take(number)
+            return await self._absence.over(partial(self._advisory.take, number))
 
     def _check(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
         """Checks a connection before its use; if it was lost, the whole pool is closed.

@@ -35,13 +35,13 @@ def lost_connection(error: BaseException) -> bool:
 
 def disk_full(error: Exception) -> bool:
     """Returns True if the database could not write for lack of space."""
-    cause = _cause(error)
+    cause = original(error)
     return _state(cause) == _POSTGRES_FULL or getattr(cause, "sqlite_errorcode", 0) in _SQLITE_FULL
 
 
 def reason(error: Exception) -> str:
     """Returns the error's name, its code, and its message unless that may quote a value."""
-    cause = _cause(error)
+    cause = original(error)
     name, state = type(cause.__cause__ or cause).__name__, _state(cause)
     text = f"{name} {state}".rstrip()
     is_safe = isinstance(cause, (sqlite3.Error, OSError, sa.exc.TimeoutError))
@@ -50,7 +50,8 @@ def reason(error: Exception) -> str:
     return text
 
 
-def _cause(error: Exception) -> BaseException:
+def original(error: Exception) -> BaseException:
+    """Returns the driver's own error."""
     return getattr(error, "orig", None) or error
 
 

@@ -42,6 +42,25 @@ _HAS_TASK: Mapping[State | None, Sequence[str]] = {
 }
 """States of tasks of which a job in a state has one: others are not looked at."""
 SUBMIT_SLICE = 500
+_QUEUE = (tasks.c.state, tasks.c.stage, tasks.c.bulk)
+# By job first, in the order of an index that has all of it: a million tasks that wait are counted
+# in a tenth of the time that it takes to find the job of each.
+_OPEN_BY_JOB = (
+    sa.select(*_QUEUE, tasks.c.job_id, sa.func.count().label("tasks"))
+    .where(tasks.c.state.in_(OPEN))
+    .group_by(*_QUEUE, tasks.c.job_id)
+    .subquery()
+)
+_BY_QUEUE = [_OPEN_BY_JOB.c[column.name] for column in _QUEUE]
+_OPEN_BY_QUEUE = (
+    sa.select(
+        *_BY_QUEUE,
+        sa.func.sum(_OPEN_BY_JOB.c.tasks).label("tasks"),
+        sa.func.min(jobs.c.created_at).label("accepted"),
+    )
+    .join(jobs, jobs.c.id == _OPEN_BY_JOB.c.job_id)
+    .group_by(*_BY_QUEUE)
+)
 _OF_TASK = same_document(documents, tasks)
 
 
@@ -211,21 +230,13 @@ class Jobs:
 
     async def backlog(self) -> Backlog:
         """Returns what waits, of all tenants, for the process's metrics."""
-        queue = (tasks.c.stage, tasks.c.bulk, tasks.c.state)
-        accepted = sa.func.min(jobs.c.created_at)
-        grouped = (
-            sa.select(*queue, sa.func.count().label("tasks"), accepted.label("accepted"))
-            .join(jobs, jobs.c.id == tasks.c.job_id)
-            .where(tasks.c.state.in_(OPEN))
-            .group_by(*queue)
-        )
+        groups = await self._db.rows(_OPEN_BY_QUEUE)
         # A literal condition, the same as in the partial index; below, too.
         failed = sa.select(sa.func.count().label("documents")).where(
             documents.c.state == sa.text("'failed'")
         )
         given = sa.func.min(answers.c.at).label("given")
         unscored = sa.select(sa.func.count().label("answers"), given).where(TO_SCORE)
-        groups = await self._db.rows(grouped)
         (dead,) = await self._db.rows(failed)
         (waiting,) = await self._db.rows(unscored)
         (lines,) = await self._db.rows(LINES_LEFT)
@@ -236,6 +247,7 @@ class Jobs:
             to_score=waiting["answers"],
             oldest_to_score_seconds=max(0.0, age),
             batch_lines=int(lines["left"] or 0),
+            batch_seconds_left=lines["first"] and max(0.0, lines["first"] - time.time()),
         )
 
 
@@ -266,7 +278,7 @@ def _open_tasks(row: sa.RowMapping) -> OpenTasks:
         stage=row["stage"],
         bulk=row["bulk"],
         state=row["state"],
-        tasks=row["tasks"],
+        tasks=int(row["tasks"]),
         oldest_seconds=max(0.0, age.total_seconds()),
     )
 

@@ -102,6 +102,18 @@ class SqliteDatabase(Database):
             with self._errors():
                 return await _called(self._writer, work)
 
+    async def copy_to(self, file: Path) -> None:
+        """Copies the file in one step of SQLite's backup, which reads the state of one moment."""
+        with self._errors():
+            await _called(self._readers, partial(self._copy_to, file))
+
+    def _copy_to(self, file: Path) -> None:
+        with (
+            contextlib.closing(sqlite3.connect(f"file:{self._file}?mode=ro", uri=True)) as source,
+            contextlib.closing(sqlite3.connect(file)) as target,
+        ):
+            source.backup(target)
+
     async def trim(self) -> bool:
         """Writes the log into the file and empties it; returns False if a reader blocks it.
 

@@ -32,9 +32,6 @@ def work(settings: Settings) -> int:
             " example with RAG_BATCHES__AT_ONCE=4."
         )
     logs.configure(settings.log.format)
-    queue = settings.queue
-    if isinstance(queue, CeleryQueueSettings) and queue.metrics_port:
-        metrics.serve(queue.metrics_host, queue.metrics_port)
     asyncio.run(_work(settings))
     return 0
 
@@ -49,5 +46,12 @@ async def _work(settings: Settings) -> None:
         running.opened, running.queue, running.gateway = service, queue, gateway
         running.audit = gateway.audit if gateway else None
         async with answering_batches(app, service):
+            _serve_metrics(settings)  # probes look there for a worker that is loaded
             _log.warning("Lines of batches are answered here: ready.")
             await stopped.wait()
+
+
+def _serve_metrics(settings: Settings) -> None:
+    queue = settings.queue
+    if isinstance(queue, CeleryQueueSettings) and queue.metrics_port:
+        metrics.serve(queue.metrics_host, queue.metrics_port)

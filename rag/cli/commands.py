@@ -30,9 +30,23 @@ if TYPE_CHECKING:
     from rag.types import Principal
 
 
+OF_ALL_TENANTS = (
+    "audit",
+    "backup",
+    "chaos",
+    "migrate",
+    "open",
+    "restore",
+    "slo",
+    "synthetic",
+    "tenants",
+)
+"""Commands that check their tenants themselves, have none, or work on the data of all."""
+
+
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API, or what is behind it; returns its exit code."""
-    if args.command not in ("audit", "open", "tenants"):  # they check their tenants themselves
+    if args.command not in OF_ALL_TENANTS:
         caller(args)
         check_collection(args)
     own = _with_own_opening(args.command)
@@ -43,23 +57,37 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await command(args, client)
 
 
-def _with_own_opening(command: str) -> Callable[..., Awaitable[int]] | None:
+def _with_own_opening(  # noqa: PLR0912 - one for each command
+    command: str,
+) -> Callable[..., Awaitable[int]] | None:
     """Imports a command that finds its server, or opens what it needs, by itself; None: another."""
     match command:
         case "audit":
             from rag.cli.audit import audit as own
+        case "backup":
+            from rag.cli.backup import backup as own
         case "cache":
             from rag.cli.calibrate_cache import cache as own
+        case "chaos":
+            from rag.cli.chaos import chaos as own
         case "index":
             from rag.cli.index import check as own
         case "ingest":
             from rag.cli.ingest import ingest as own
         case "mcp":
             from rag.cli.mcp import mcp as own
+        case "migrate":
+            from rag.cli.migrate import migrate as own
         case "open":
             from rag.cli.source import open_source as own
         case "reindex":
             from rag.cli.reindex import reindex as own
+        case "restore":
+            from rag.cli.restore import restore as own
+        case "slo":
+            from rag.cli.slo import slo as own
+        case "synthetic":
+            from rag.cli.run_synthetic import synthetic as own
         case "tenants":
             from rag.cli.tenants import tenants as own
         case "usage":

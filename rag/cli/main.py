@@ -14,11 +14,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import rag
+from rag.cli.backup_arguments import add_backup, add_restore
 from rag.cli.cache_arguments import add_cache
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
 from rag.cli.models.model_arguments import add_models
+from rag.cli.operation_arguments import add_operations
+from rag.cli.plan_arguments import add_plan
 from rag.cli.printable import printable
+from rag.cli.process_arguments import add_processes
 from rag.cli.rollout_arguments import add_rollout
+from rag.cli.slo_arguments import add_slo
 from rag.cli.tenant_arguments import add_audit, add_tenants
 
 if TYPE_CHECKING:
@@ -32,7 +37,6 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-MAX_PORT = 65_535
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,6 +63,7 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
 
     limit_threads()
     with importing():
+        from rag.errors import InputError
         from rag.settings.tree import load_settings
     if args.command == "eval":
         return _evaluate(args)
@@ -67,6 +72,10 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
         from rag.cli.config import config
 
         return config(settings, as_json=args.json)
+    if args.command == "plan":
+        from rag.cli.plan import plan
+
+        return plan(args, settings)
     if args.command == "models":
         from rag.cli.models.dispatch import run as run_on_models
 
@@ -77,6 +86,8 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
     if args.command == "serve":
         return _serve(args, settings)
     if args.command == "worker" and args.batches:
+        if args.priority:
+            raise InputError("--priority goes with documents, of which --batches takes none.")
         with importing():
             from rag.cli.batch_worker import work as answer_batches
 
@@ -88,7 +99,7 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
         with needing("cluster", for_="`rag worker`"):
             from workers.worker import work
 
-        return work(settings, broker_settings(settings), stage=args.stage)
+        return work(settings, broker_settings(settings), stage=args.stage, priority=args.priority)
     if args.command == "chat":
         with importing():
             from rag.cli.chat import chat
@@ -132,12 +143,6 @@ def _serve(args: argparse.Namespace, settings: Settings) -> int:
     host = args.host or settings.server.host
     port = settings.server.port if args.port is None else args.port
     return serve(settings, host=host, port=port)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to {MAX_PORT}")
-    return int(text)
 
 
 def _print_error(message: str, *, code: str = "", as_json: bool = False) -> None:
@@ -193,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(commands, host, url)
     _add_usage(commands, host, url)
     add_rollout(commands, host, url)
+    add_slo(commands, common)
     commands.add_parser(
         "mcp",
         parents=[remote],
@@ -203,9 +209,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_tenants(commands, common)
     add_audit(commands, common)
+    add_backup(commands, common)
+    add_restore(commands, common)
     add_models(commands, common, host)
     add_cache(commands, within)
-    _add_processes(commands, common)
+    add_plan(commands, common)
+    add_operations(commands, common, url)
+    add_processes(commands, common)
     add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")
     return parser
@@ -361,24 +371,6 @@ def _overlap(text: str) -> float:
 
 def _names(text: str) -> list[str]:
     return [name for part in text.split(",") if (name := part.strip())]
-
-
-def _add_processes(commands: Commands, common: argparse.ArgumentParser) -> None:
-    serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
-    serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
-    serve.add_argument(
-        "--port", type=_port, help="port to listen on (default: 8000); 0: a free one"
-    )
-    worker = commands.add_parser("worker", parents=[common], help="ingest what a broker hands out")
-    only = worker.add_mutually_exclusive_group()
-    only.add_argument(
-        "--batches", action="store_true", help="answer lines of batches, and ingest nothing"
-    )
-    only.add_argument(
-        "--stage",
-        choices=("parse", "embed"),
-        help="do this stage of a document's way alone, where others do the rest",
-    )
 
 
 if __name__ == "__main__":

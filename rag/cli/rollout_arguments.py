@@ -34,6 +34,7 @@ def add_rollout(
         _named(changing)
         _add_version(changing)
         changing.add_argument("--force", action="store_true", help="although it is held")
+        _add_override(changing)
     deleting = tasks.add_parser("delete", parents=both, help="delete a rollout")
     _named(deleting)
     _add_version(deleting)
@@ -56,11 +57,18 @@ def _add_start(start: argparse.ArgumentParser) -> None:
     start.add_argument("--dwell", type=span, metavar="TIME", help="at each step: 30m, 1h, 2d …")
     start.add_argument("--questions", type=int, metavar="N", help="at each step, at least")
     start.add_argument("--force", action="store_true", help="also a variant that is held")
+    _add_override(start)
     _add_version(start)
 
 
 def _named(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="of the rollout")
+
+
+def _add_override(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--override-freeze", metavar="REASON", help="although an error budget is spent, and why"
+    )
 
 
 def _add_version(parser: argparse.ArgumentParser) -> None:

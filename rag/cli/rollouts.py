@@ -33,7 +33,11 @@ async def rollout(args: argparse.Namespace, client: AsyncClient) -> int:
             output.show(found, _power, as_json=args.json)
         case action:
             version = await _version(args, client)
-            made = await client.change_rollout(args.name, action, version, force=args.force)
+            made = await client.change_rollout(
+                *(args.name, action, version),
+                force=args.force,
+                override_freeze=args.override_freeze,
+            )
             output.show(made, _whole, as_json=args.json)
     return 0
 
@@ -63,6 +67,7 @@ async def _start(args: argparse.Namespace, client: AsyncClient) -> Rollout:
         keys=args.keys,
         plan=plan,  # type: ignore[arg-type]
         force=args.force,
+        override_freeze=args.override_freeze,
     )
 
 
@@ -77,6 +82,8 @@ def _all(body: RolloutList) -> output.Lines:
         states = {True: "available", False: "not available", None: "in the settings"}
         problem = f": {plain(variant.problem)}" if variant.problem else ""
         yield f"variant {variant.name}  {states[variant.available]}{problem}"
+    if body.frozen:
+        yield f"frozen: {plain(body.frozen)}"
     if not body.rollouts:
         yield "There are no rollouts: `rag rollout start` begins one."
     for each in body.rollouts:

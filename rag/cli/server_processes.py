@@ -20,12 +20,11 @@ from multiprocessing.context import SpawnProcess
 from rag.errors import ConfigError, RagError
 from rag.settings.generation import VllmModelSettings
 from rag.settings.tree import Settings
+from rag.telemetry import metrics
 
 Serve = Callable[[socket.socket, bool], None]
 """Serves on a listener until stopped. True: it takes connections once its models are loaded, not
 before. It is picklable."""
-METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable in which prometheus_client looks for a folder for the metrics of all processes."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before a process that died is started again; each pause is twice the one before."""
 LASTING_SECONDS = 60.0
@@ -97,7 +96,7 @@ class ServerProcesses:
             tempfile.TemporaryDirectory(prefix="plumbline-metrics-") as folder,
             _signals() as signals,
         ):
-            os.environ[METRICS_DIR] = folder
+            os.environ[metrics.FOLDER_VARIABLE] = folder
             self._children = [self._start(FIRST_PAUSE, is_first=True) for _ in range(self._count)]
             while self._children or not self._stopping:
                 by_sentinel = {child.process.sentinel: child for child in self._children}
@@ -106,7 +105,7 @@ class ServerProcesses:
                         for _ in signals.recv(64):
                             self._stop()
                     elif isinstance(ready, int):
-                        self._bury(by_sentinel[ready], folder)
+                        self._bury(by_sentinel[ready])
                 self._replace()
         if self._failure is not None:
             raise self._failure
@@ -119,14 +118,12 @@ class ServerProcesses:
         other.close()
         return _Child(process, line, time.monotonic(), pause, is_first)
 
-    def _bury(self, child: _Child, folder: str) -> None:
-        from prometheus_client.multiprocess import mark_process_dead
-
+    def _bury(self, child: _Child) -> None:
         child.process.join()
         self._children.remove(child)
         with child.line:
             failure = _failure_of(child)
-        mark_process_dead(child.process.pid, folder)  # type: ignore[no-untyped-call]
+        metrics.process_ended(child.process.pid)
         if self._stopping:
             return
         if child.is_first and failure is not None:  # the others would fail as it did

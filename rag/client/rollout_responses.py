@@ -82,10 +82,11 @@ class Variant(Response):
 
 
 class RolloutList(Response):
-    """All rollouts, by name, and the variants that the settings name."""
+    """All rollouts, by name, the variants of the settings, and why rollouts are frozen if so."""
 
     rollouts: list[Rollout]
     variants: list[Variant]
+    frozen: str | None
 
 
 class ArmsRow(Response):

@@ -31,12 +31,13 @@ def start_rollout(
     keys: Sequence[str] | None = None,
     plan: NewPlan | None = None,
     force: bool | None = None,
+    override_freeze: str | None = None,
 ) -> Call[Rollout]:
     """Starts a rollout in the place of its version `version`; 0: there is none of this name yet.
 
     Raises:
         ConflictError: Somebody else changed it, or its variant was rolled back within a day and
-            `force` is not set.
+            `force` is not set, or rollouts are frozen and `override_freeze` gives no reason.
     """
     body = given(
         kind=kind,
@@ -47,6 +48,7 @@ def start_rollout(
         keys=keys,
         plan=plan,
         force=force,
+        override_freeze=override_freeze,
     )
     return Call(
         method="PUT",
@@ -63,16 +65,18 @@ def change_rollout(
     version: int,
     *,
     force: bool | None = None,
+    override_freeze: str | None = None,
 ) -> Call[Rollout]:
     """Promotes, rolls back, kills, resumes or restores a rollout at a version.
 
     Raises:
-        ConflictError: It has another version by now, or its state does not allow it.
+        ConflictError: It has another version by now, or its state does not allow it, or rollouts
+            are frozen and `override_freeze` gives no reason.
     """
     return Call(
         method="POST",
         path=f"/v1/rollouts/{segment(name)}",
-        body=given(action=action, version=version, force=force),
+        body=given(action=action, version=version, force=force, override_freeze=override_freeze),
         read=read_as(Rollout),
         repeatable=False,
     )

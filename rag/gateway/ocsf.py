@@ -57,6 +57,8 @@ _ACTIVITIES: Mapping[str, tuple[_Class, int, str]] = {
     "rollout.change": (API, 3, "Update"),
     "rollout.delete": (API, 4, "Delete"),
     "tenant.export": (API, 2, "Read"),
+    "backup.create": (API, 1, "Create"),
+    "backup.restore": (API, 3, "Update"),
     "audit.export": (API, 2, "Read"),
     "audit.checkpoint": (API, 4, "Delete"),
 }

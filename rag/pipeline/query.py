@@ -146,7 +146,7 @@ class QueryPipeline(SearchPipeline):
     def _working(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         if query.task is not None:
             return self._do(query.task, query, run)
-        if self._repeater is None or not run.trace.live:
+        if self._repeater is None or not run.trace.asked:
             return self._stream(query, run)  # evaluations and shadows measure what a cache hides
         answering = partial(self._stream, admitted=True)
         return self._repeater.stream(query, run, answering)

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rag.errors import ConfigError, StorageError
 
@@ -41,6 +42,18 @@ def own(folder: Path) -> Iterator[Callable[[str], None]]:
         yield lambda url: _describe(folder, url=url)
 
 
+def owner_url(folder: Path) -> str | None:
+    """Returns the URL at which the owner of a folder serves it; None if there is none."""
+    if not folder.is_dir():
+        return None
+    try:
+        with own(folder):
+            return None
+    except ConfigError:
+        url: str | None = _owner(folder)[1]
+        return url
+
+
 def _describe(folder: Path, *, url: str | None) -> None:
     try:
         (folder / f"{LOCK}.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
@@ -49,12 +62,17 @@ def _describe(folder: Path, *, url: str | None) -> None:
 
 
 def _in_use(folder: Path) -> str:
-    try:
-        owner = json.loads((folder / f"{LOCK}.json").read_text())
-        pid, url = owner["pid"], owner["url"]
-    except (OSError, ValueError, TypeError, KeyError):
-        pid, url = "unknown", None
+    pid, url = _owner(folder)
     message = f"The data folder {folder} belongs to process {pid}."
     if url:
         return f"{message} It serves it at {url}: add --url {url} or set RAG_URL."
     return f"{message} Wait until it ends, or use another folder with RAG_DATA_DIR."
+
+
+def _owner(folder: Path) -> tuple[Any, Any]:
+    """Returns the id of the process that owns a folder, and the URL at which it serves it."""
+    try:
+        owner = json.loads((folder / f"{LOCK}.json").read_text())
+        return owner["pid"], owner["url"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return "unknown", None

@@ -12,10 +12,11 @@ from rag.settings.tree import Settings
 
 CATALOG, INDEX, SPOOL, EVAL = "catalog.sqlite", "index", "spool", "eval"
 ORIGINALS, RUNS, MODELS = "originals", "runs", "models"
+BACKUP, OLD_SETTINGS = "backup", "settings-of-backup.json"
 """Names in the data folder."""
 _OTHERS = 0o077
 _STRANGERS = 0o007
-_NAMES = ("lock", "lock.json", INDEX, SPOOL, ORIGINALS, EVAL, RUNS, MODELS)
+_NAMES = ("lock", "lock.json", INDEX, SPOOL, ORIGINALS, EVAL, RUNS, MODELS, BACKUP, OLD_SETTINGS)
 
 
 def is_shared(settings: Settings) -> bool:

@@ -90,7 +90,8 @@ class Backlog:
 
     `to_score` counts the answers that wait to be scored; `oldest_to_score_seconds` is the time
     since the oldest of them was given, 0 if there is none. `batch_lines` are those of batches that
-    wait, or are under way.
+    wait, or are under way; `batch_seconds_left` is the time until the first batch of them expires,
+    None if there is none.
     """
 
     groups: tuple[OpenTasks, ...]
@@ -98,6 +99,7 @@ class Backlog:
     to_score: int
     oldest_to_score_seconds: float
     batch_lines: int
+    batch_seconds_left: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,15 +26,22 @@ from rag.telemetry import rollout_metrics
 READ_SECONDS = 1.0
 """Seconds between reads of the rollouts: a change holds in all processes soon after."""
 LOOK_SECONDS = 1.0
+ASK_SECONDS = 15.0
+"""Seconds between questions if canaries may grow."""
 TIDY_SECONDS = 3600.0
+Frozen = Callable[[], Awaitable[str]]
+"""Returns why canaries do not grow; empty if they may."""
 _log = logging.getLogger(__name__)
 
 
 class Controller:
     """Reads rollouts for a router, adds up what all processes saw, and decides."""
 
-    def __init__(self, catalog: Catalog, router: Router) -> None:
+    def __init__(self, catalog: Catalog, router: Router, frozen: Frozen | None = None) -> None:
+        """Makes a controller; canaries do not grow while `frozen` returns a reason."""
         self._catalog = catalog
+        self._frozen = frozen
+        self._held = "it is not known yet if they may" if frozen else ""
         self._rollouts = catalog.rollouts
         self._router = router
 
@@ -51,6 +58,9 @@ class Controller:
             asyncio.create_task(_repeat(self.look, LOOK_SECONDS)),
             asyncio.create_task(_repeat(self._rollouts.tidy, TIDY_SECONDS)),
         ]
+        if self._frozen:
+            rollout_metrics.frozen(held=True)
+            tasks.append(asyncio.create_task(self._follow(self._frozen)))
         try:
             yield
         finally:
@@ -61,6 +71,17 @@ class Controller:
     async def read(self) -> None:
         """Has the router follow the rollouts of the catalog."""
         self._router.follow(await self._rollouts.all())
+
+    async def _follow(self, frozen: Frozen) -> None:
+        """Asks again and again if canaries may grow."""
+        while True:
+            before, self._held = self._held, await frozen()
+            rollout_metrics.frozen(held=bool(self._held))
+            if self._held and self._held != before:
+                _log.warning("Canaries do not grow: %s", self._held)
+            elif before and not self._held:
+                _log.warning("Canaries may grow.")
+            await asyncio.sleep(ASK_SECONDS)
 
     async def look(self) -> None:
         """Adds up what was seen, and decides, unless another process does."""
@@ -75,22 +96,26 @@ class Controller:
         """Returns the number of observations that were added up."""
         rows = await self._rollouts.observations()
         seen = [observation for _, observation in rows]
-        pairs = [(each, after(each, seen, now)) for each in await self._rollouts.all()]
+        held = bool(self._held)
+        pairs = [(each, after(each, seen, now, held=held)) for each in await self._rollouts.all()]
         changed = [(old.version, new) for old, new in pairs if new != old]
         if rows or changed:
             await self._rollouts.settle(changed, [id_ for id_, _ in rows])
         return len(rows)
 
 
-def after(rollout: Rollout, seen: list[Observation], now: float) -> Rollout:
-    """Returns a rollout with the evidence of observations, and after the decision about it."""
+def after(rollout: Rollout, seen: list[Observation], now: float, *, held: bool = False) -> Rollout:
+    """Returns a rollout with the evidence of observations, and after the decision about it.
+
+    One that is `held` may be rolled back, and does not advance.
+    """
     mine = [each for each in seen if each.arm.rollout == rollout.name]
     if mine:
         rollout = replace(rollout, evidence=folded(rollout, mine))
     if not watched(rollout, now):
         return rollout
     decision = decide(rollout, now)
-    if decision.action == "hold":
+    if decision.action == "hold" or (held and decision.action != "roll_back"):
         return rollout
     if decision.action == "roll_back":
         moved = rolled_back(rollout, decision.reason, now)

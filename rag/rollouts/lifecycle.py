@@ -17,6 +17,8 @@ HOLD_SECONDS = DAY
 MOST_CHANGES = 50
 """Changes that the history keeps."""
 Action = Literal["promote", "rollback", "kill", "resume", "restore"]
+WIDENING: frozenset[Action] = frozenset({"promote", "resume", "restore"})
+"""Actions that send more questions to the variant."""
 
 
 def started(rollout: Rollout, before: Rollout | None, now: float, *, force: bool) -> Rollout:

@@ -31,7 +31,7 @@ class ServerSettings(Part):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535, description="0: any free one.")
     processes: int = Field(
-        1, ge=1, le=64, description="That answer requests; several need everything on servers."
+        1, ge=1, le=256, description="That answer requests; several need everything on servers."
     )
     allowed_hosts: tuple[str, ...] = Field(
         (),

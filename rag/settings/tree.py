@@ -39,8 +39,11 @@ from rag.settings.answer_cache import (
     NoAnswerCacheSettings,
     RedisAnswerCacheSettings,
 )
+from rag.settings.backup import BackupSettings
+from rag.settings.capacity import CapacitySettings
 from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
+from rag.settings.gpu import GpuSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
 from rag.settings.model_cache import ModelCacheSettings
 from rag.settings.operations import (
@@ -63,6 +66,7 @@ from rag.settings.retrieval import (
     RetrievalSettings,
 )
 from rag.settings.routing import RouteSettings
+from rag.settings.slo import SloSettings
 from rag.settings.storage import (
     CeleryQueueSettings,
     EdgeSettings,
@@ -71,6 +75,7 @@ from rag.settings.storage import (
     QdrantSettings,
     SqliteSettings,
 )
+from rag.settings.synthetic import SyntheticSettings
 from rag.settings.variants import VariantName, VariantSettings, completed
 from rag.settings.webhooks import WebhookName, WebhookSettings
 from rag.text.validation_errors import first, shortened
@@ -91,6 +96,8 @@ SECRETS = {
     "reranker.api_key",
     "traces.secret_key",
     "online.judge.api_key",
+    "synthetic.key",
+    "backup.key",
 }
 """Settings whose values must not appear in any message."""
 _PROBLEM_CHARS = 500
@@ -192,10 +199,15 @@ class Settings(BaseSettings):
         {}, description="Pipelines that differ from this one, for rollouts."
     )
     metrics: MetricsSettings = MetricsSettings()
+    slo: SloSettings = SloSettings()
+    gpu: GpuSettings = GpuSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     admission: AdmissionSettings = AdmissionSettings()
     batches: BatchSettings = BatchSettings()
+    capacity: CapacitySettings = CapacitySettings()
+    synthetic: SyntheticSettings = SyntheticSettings()
+    backup: BackupSettings = BackupSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -2,12 +2,13 @@
 
 Labels have few values: never a question or a document, and only the tenants that `label_tenants`
 names.
-Each process counts for itself; vLLM counts in the same registry.
+Each process counts for itself, but for those of one server; vLLM counts in the same registry.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,15 @@ from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
     Counter,
-    Gauge,
     generate_latest,
     start_http_server,
 )
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from rag.errors import ConfigError
 from rag.records import Backlog
 from rag.telemetry import cache_metrics, instruments
+from rag.telemetry.backlog_metrics import registry_of
 from rag.types import (
     Answer,
     ChatTaskKind,
@@ -38,6 +40,9 @@ from rag.types import (
 )
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client, at its import, finds a folder for what several processes
+count."""
 _tenants: set[str] = set()
 _OTHERS = "other"
 _DOCUMENT_ENDS = ("stored", "unchanged", "duplicate", "skipped", "retried", "failed")
@@ -130,8 +135,20 @@ label_tenants(())
 
 
 def exposition(found: Backlog | None) -> bytes:
-    """Returns all metrics in Prometheus's format, with the catalog's backlog; None: unknown."""
-    return generate_latest(REGISTRY) + generate_latest(_backlog(found))
+    """Returns all metrics in Prometheus's format, with the catalog's backlog; None: unknown.
+
+    They are those of all processes of a server, if there are several.
+    """
+    registry = REGISTRY
+    if FOLDER_VARIABLE in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry) + generate_latest(registry_of(found))
+
+
+def process_ended(pid: int | None) -> None:
+    """Leaves what was so only while a process lived out of the metrics of several."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def serve(host: str, port: int) -> None:
@@ -338,55 +355,6 @@ def usage_outlier(tenant: str) -> None:
 def audit_rows(outcome: Literal["written", "lost"], count: int) -> None:
     """Counts rows of the audit log."""
     instruments.audit_rows.labels(outcome).inc(count)
-
-
-def _backlog(found: Backlog | None) -> CollectorRegistry:
-    """Returns the metrics of the catalog's backlog, which covers all processes.
-
-    They are in a separate registry: only a process that asks the catalog exposes them.
-    """
-    registry = CollectorRegistry()
-    up = Gauge("plumbline_catalog_up", "Whether the catalog said what is open.", registry=registry)
-    up.set(found is not None)
-    if found is None:
-        return registry
-    tasks = Gauge(
-        "plumbline_tasks",
-        "Open tasks of all processes.",
-        ["stage", "priority", "state"],
-        registry=registry,
-    )
-    oldest = Gauge(
-        "plumbline_oldest_task_age_seconds",
-        "Since the oldest task that waits was accepted; none where none does.",
-        ["stage", "priority"],
-        registry=registry,
-    )
-    dead = Gauge("plumbline_dead_letters", "Documents that failed for good.", registry=registry)
-    for group in found.groups:
-        priority = "bulk" if group.bulk else "interactive"
-        tasks.labels(group.stage, priority, group.state).set(group.tasks)
-        if group.state == "pending":
-            oldest.labels(group.stage, priority).set(group.oldest_seconds)
-    dead.set(found.dead_letters)
-    lines = Gauge(
-        "plumbline_batch_lines_waiting",
-        "Lines of batches that wait, or are under way.",
-        registry=registry,
-    )
-    lines.set(found.batch_lines)
-    to_score = Gauge(
-        "plumbline_answers_to_score", "Answers that wait to be scored.", registry=registry
-    )
-    to_score.set(found.to_score)
-    if found.to_score:
-        given = Gauge(
-            "plumbline_oldest_answer_to_score_age_seconds",
-            "Since the oldest of them was given; none where none waits.",
-            registry=registry,
-        )
-        given.set(found.oldest_to_score_seconds)
-    return registry
 
 
 def webhook_message(outcome: Literal["delivered", "retried", "given up", "dropped"]) -> None:

@@ -33,11 +33,13 @@ def engine(
     *,
     waiting: float,
     kv_cache_usage: float,
+    preemptions: float,
     prefix_hits: float,
     prefix_queries: float,
 ) -> None:
     """Sets what a replica's engine says of itself."""
     instruments.replica_waiting.labels(replica).set(waiting)
     instruments.replica_kv_cache.labels(replica).set(kv_cache_usage)
+    instruments.replica_preemptions.labels(replica).set(preemptions)
     instruments.replica_prefix.labels(replica, "hit").set(prefix_hits)
     instruments.replica_prefix.labels(replica, "looked up").set(prefix_queries)

@@ -30,6 +30,11 @@ def variants(available: Mapping[str, bool]) -> None:
             instruments.variants.labels(name, outcome)
 
 
+def frozen(*, held: bool) -> None:
+    """Sets whether this process lets no canary grow."""
+    instruments.rollouts_frozen.set(held)
+
+
 def question(variant: str, outcome: Outcome) -> None:
     """Counts a question by the variant that worked for it."""
     instruments.variants.labels(variant, outcome).inc()

@@ -72,9 +72,9 @@ class Trace:
     is part of. `user`, `session` and `tags` group it with other traces; the caller sets them, or
     they name a job. `sampled` traces are sent even if they end well. `experiment` is None outside
     evaluations. `variant` names the pipeline that works for it, `arm` is the part of a rollout
-    that it belongs to, and a `shadow` is answered besides, for nobody. It has `failed` if that was
-    not the caller's fault. `meter` adds up what the caller is charged for; like the arm, it stays
-    in this process.
+    that it belongs to, and a `shadow` is answered besides, for nobody. A `synthetic` one is of the
+    synthetic canary. It has `failed` if that was not the caller's fault. `meter` adds up what the
+    caller is charged for; like the arm, it stays in this process.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -88,6 +88,7 @@ class Trace:
     variant: str = BASE
     arm: Arm | None = None
     shadow: bool = False
+    synthetic: bool = False
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     degraded: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -98,9 +99,14 @@ class Trace:
     meter: Meter = field(default_factory=Meter)
 
     @property
-    def live(self) -> bool:
-        """True if somebody waits for the answer."""
+    def asked(self) -> bool:
+        """True if a caller waits for the answer: a user, or the synthetic canary."""
         return self.experiment is None and not self.shadow
+
+    @property
+    def live(self) -> bool:
+        """True if a user waits for the answer: it counts in metrics, scores and rollouts."""
+        return self.asked and not self.synthetic
 
     @property
     def timings(self) -> dict[str, float]:

@@ -51,7 +51,7 @@ class EdgeIndex:
 
     async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
         """Writes points; those without vectors keep the ones they have."""
-        async with self._shards.lock(scope):
+        async with self._shards.changing(), self._shards.lock(scope):
             shard = self._shards.open(scope) or self._shards.create(scope)
             size = TOKENS_SLICE if any(p.tokens is not None for p in points) else WRITE_SLICE
             mean = shard.mean_with(points)
@@ -67,7 +67,7 @@ class EdgeIndex:
         repeated call completes an interrupted one. Files may hold the text until it is erased (see
         `erasing`).
         """
-        async with self._shards.lock(scope):
+        async with self._shards.changing(), self._shards.lock(scope):
             for part in _slices(chunk_ids):
                 if shard := self._shards.open(scope):
                     await self._delete_before(scope, shard.document_ids(part))
@@ -77,7 +77,7 @@ class EdgeIndex:
     async def set_acl(self, scope: Scope, document_id: str, acl: Readers) -> None:
         """Replaces the ACL of a document's chunks, in every version."""
         for version in (sibling(scope, NEXT), sibling(scope, PREVIOUS), scope):
-            async with self._shards.lock(version):
+            async with self._shards.changing(), self._shards.lock(version):
                 if shard := self._shards.open(version):
                     for part in _slices(sorted(shard.chunk_ids(document_id))):
                         shard.set_acl(part, acl)
@@ -87,7 +87,12 @@ class EdgeIndex:
         """Removes all versions of a scope from memory and disk."""
         await self._upkeep.stop(scope)
         lock = self._shards.lock
-        async with lock(scope), lock(sibling(scope, NEXT)), lock(sibling(scope, PREVIOUS)):
+        async with (
+            self._shards.changing(),
+            lock(scope),
+            lock(sibling(scope, NEXT)),
+            lock(sibling(scope, PREVIOUS)),
+        ):
             for _ in range(REMOVE_ATTEMPTS):
                 if self._shards.remove(scope):
                     return
@@ -160,11 +165,25 @@ class EdgeIndex:
             if offset is None:
                 return
 
+    async def points(self, scope: Scope) -> AsyncIterator[list[Point]]:
+        """All points with their vectors."""
+        offset: Offset = None
+        while shard := self._shards.open(scope.whole):
+            points, offset = shard.page_of_points(offset)
+            yield points
+            if offset is None:
+                return
+            await asyncio.sleep(0)
+
+    def still(self) -> AbstractAsyncContextManager[None]:
+        """During the block no file of a version in use changes."""
+        return self._shards.still()
+
     async def begin_version(self, scope: Scope) -> Scope:
         """Creates an empty version beside the one that is searched."""
         version = sibling(scope, NEXT)
         home = self._shards.home(scope)
-        async with self._shards.lock(version):
+        async with self._shards.changing(), self._shards.lock(version):
             self._shards.drop(version)
             if home.is_dir():
                 self._shards.tidy(home)
@@ -184,7 +203,12 @@ class EdgeIndex:
         """
         home = self._shards.home(scope)
         lock = self._shards.lock
-        async with lock(scope), lock(sibling(scope, NEXT)), lock(sibling(scope, PREVIOUS)):
+        async with (
+            self._shards.changing(),
+            lock(scope),
+            lock(sibling(scope, NEXT)),
+            lock(sibling(scope, PREVIOUS)),
+        ):
             new = self._shards.open(version)
             if new is None:
                 raise StorageError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
 import uuid
-from collections.abc import Container
+from collections.abc import AsyncIterator, Container
 from pathlib import Path
 
+from rag.errors import BusyError
 from rag.types import Scope
 from retrieval.indexes.edge_generations import (
     CURRENT,
@@ -26,6 +28,10 @@ IDLE_SECONDS = 60.0
 """Seconds without use after which a previous version is closed: deletions come together, and
 opening it takes long."""
 
+MOST_OPEN = 512
+"""Shards that are open at the same time: each takes 70 memory maps, and Linux allows a process
+65,530 (`vm.max_map_count`). Opening one again takes some 30 ms."""
+
 
 class OpenShards:
     """Opens, creates, replaces and closes the shards under a folder."""
@@ -38,6 +44,41 @@ class OpenShards:
         self._tidied: set[Path] = set()
         self._used: dict[Scope, float] = {}
         """Time of the last use of each open previous version."""
+        self._changes = 0
+        self._is_still = False
+        self._moves, self._rests = asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """Whoever changes files is in such a block; it begins once no `still` block is open.
+
+        It is entered before the locks of scopes, and not twice.
+        """
+        while self._is_still:
+            await self._moves.wait()
+        self._changes += 1
+        try:
+            yield
+        finally:
+            self._changes -= 1
+            if not self._changes:
+                self._rests.set()
+
+    @contextlib.asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """During the block no file of a named generation changes; one such block at a time."""
+        while self._is_still:
+            await self._moves.wait()
+        self._is_still = True
+        self._moves.clear()
+        try:
+            while self._changes:
+                self._rests.clear()
+                await self._rests.wait()
+            yield
+        finally:
+            self._is_still = False
+            self._moves.set()
 
     def lock(self, scope: Scope) -> asyncio.Lock:
         """Returns the lock that whoever changes a scope's shard holds."""
@@ -57,11 +98,33 @@ class OpenShards:
             names = generations(home)[place : place + 1]
             if not names or scope.collection.endswith(NEXT):
                 return None
-            check_room(home)  # opening a shard writes too
+            if self._is_still:  # opening a shard writes too
+                raise BusyError(
+                    "The index is being copied, and this collection was not in use before: ask"
+                    " again in a moment."
+                )
+            check_room(home)
+            self._make_room()
             with storage_errors(home):
                 self._shards[scope] = Shard(home / names[0], dim=self._dim)
                 self.tidy(home)
+        self._shards[scope] = self._shards.pop(scope)  # the last is the one that was used last
         return self._shards[scope]
+
+    def _make_room(self) -> None:
+        """Closes the shards that were used longest ago, if too many are open."""
+        while len(self._shards) >= MOST_OPEN:
+            idle = next((scope for scope in self._shards if self._is_idle(scope)), None)
+            if idle is None:
+                return
+            self._shards.pop(idle).close()
+
+    def _is_idle(self, scope: Scope) -> bool:
+        """Returns True for a scope that nothing writes to, copies or fills; reads do not wait."""
+        is_version = scope.collection.endswith((NEXT, PREVIOUS))
+        lock = self._locks.get(scope)
+        is_written = lock is not None and lock.locked()
+        return not (is_version or is_written or self._shards[scope].is_copied)
 
     def create(self, scope: Scope) -> Shard:
         """Creates the shard of a scope, in a generation of its own."""
@@ -70,6 +133,7 @@ class OpenShards:
         try:
             with storage_errors(folder):
                 check_room(folder)
+                self._make_room()
                 folder.mkdir(parents=True)
                 self._shards[scope] = Shard.create(folder, dim=self._dim)
                 self._name(scope, folder)
@@ -147,6 +211,8 @@ class OpenShards:
 
     def close_unused(self, but: Container[Scope]) -> None:
         """Closes previous versions that were not used lately and are not being changed."""
+        if self._is_still:  # to close one is to write it
+            return
         for scope, at in list(self._used.items()):
             busy = self.lock(scope).locked() or scope in but
             if not busy and time.monotonic() - at >= IDLE_SECONDS:

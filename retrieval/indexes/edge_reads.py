@@ -12,7 +12,7 @@ import numpy as np
 import qdrant_edge as qe
 
 from rag.errors import ConfigError
-from rag.types import Chunk, Condition, Float32Array, Leg, Match
+from rag.types import Chunk, Condition, Float32Array, Leg, Match, Point
 from rag.types.acl import Readers
 from retrieval.bm25 import bm25_idf
 from retrieval.indexes.edge_points import (
@@ -29,9 +29,12 @@ from retrieval.indexes.edge_stats import Stats
 from retrieval.indexes.filters import check, edge_readable, to_edge
 from retrieval.indexes.payload import ACL, OWN_FIELDS, acl_of, chunk_of, field_of, path_of
 from retrieval.indexes.sparse_files import storage_errors
+from retrieval.indexes.stored_points import stored_point
 from retrieval.memo import Memo
 
 PAGE = 1_000
+TOKENS_PAGE = 100
+"""Points with token vectors in a page: each takes 1 MB when it is read."""
 READERS_KEPT = 256
 """Sets of readers of which it is known whether they may read every point."""
 IDF_KEPT = 4_000
@@ -104,6 +107,21 @@ class ShardReader:
         with storage_errors(self.folder):
             records, next_offset = self._edge.scroll(request)
         return [chunk_of(str(r.id), r.payload or {}) for r in records], next_offset
+
+    def page_of_points(self, offset: Offset) -> tuple[list[Point], Offset]:
+        """Returns some points with their vectors, from an offset on, and the next offset."""
+        request = qe.ScrollRequest(
+            offset=offset,
+            limit=TOKENS_PAGE if self._has_tokens else PAGE,
+            with_payload=qe.PayloadSelector.Exclude(["where"]),
+            with_vector=True,
+        )
+        with storage_errors(self.folder):
+            records, next_offset = self._edge.scroll(request)
+        return [
+            stored_point(str(r.id), r.payload or {}, dict(r.vector))  # type: ignore[arg-type]
+            for r in records
+        ], next_offset
 
     def fetch(self, chunk_ids: Sequence[str], readers: Readers | None) -> list[Chunk]:
         """Chunks in the order of the ids; those that may not be read are as unknown ones."""

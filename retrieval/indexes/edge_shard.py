@@ -140,6 +140,11 @@ class Shard(ShardReader):
         self._changed()
         self._edge.close()
 
+    @property
+    def is_copied(self) -> bool:
+        """True while a fresh shard is made of a copy of this one."""
+        return self._touched is not None
+
     def begin_copy(self) -> None:
         """Starts recording which points change."""
         self.flush()

@@ -55,7 +55,7 @@ class Upkeep:
 
         Deleted text that has reached its time limit on disk is also a reason to rebuild.
         """
-        async with self._shards.lock(scope):
+        async with self._shards.changing(), self._shards.lock(scope):
             shard = self._shards.open(scope)
             if shard is None:
                 return
@@ -121,7 +121,7 @@ class Upkeep:
                 self._shards.tidy(home)
                 for mark in home.glob(f"*/{UNERASED_MARK}"):
                     if scope := owner_of(mark.parent):
-                        async with self._shards.lock(scope):
+                        async with self._shards.changing(), self._shards.lock(scope):
                             shard = self._shards.open(scope)
                         await self._rebuilt(scope, shard if shard and due(shard) else None)
             except Exception as error:  # noqa: BLE001 - later erasures need this loop
@@ -141,7 +141,10 @@ class Upkeep:
         """  # noqa: D205
         source, folder = (self._shards.home(scope) / uuid.uuid4().hex for _ in range(2))
         try:
-            async with self._shards.lock(scope):  # 1. writes wait for the copy, searches do not
+            async with (
+                self._shards.changing(),
+                self._shards.lock(scope),
+            ):  # 1. writes wait for the copy, searches do not
                 if not self._shards.has(scope, shard):
                     return
                 with storage_errors(folder):
@@ -151,7 +154,7 @@ class Upkeep:
                     folder.mkdir()
             graph = shard.stats.points >= INDEX_FROM
             await run_child(source, folder, shard.stats.mean_length, graph=graph)  # 2.
-            async with self._shards.lock(scope):
+            async with self._shards.changing(), self._shards.lock(scope):
                 if not self._shards.has(scope, shard):  # another version is searched since
                     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
                     return

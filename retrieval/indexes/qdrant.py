@@ -156,6 +156,10 @@ class QdrantIndex(QdrantReader):
         """Does nothing: the server's optimizer removes deleted points in its own time."""
         return contextlib.nullcontext()
 
+    def still(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Stops nothing: the files are the server's."""
+        return contextlib.nullcontext()
+
     async def maintain(self, scope: Scope) -> None:
         """Recomputes BM25 weights that were made with another mean: see `Weights.recompute`.
 

@@ -308,6 +308,17 @@ def of(scope: Scope, *conditions: Any) -> models.Filter:
     return models.Filter(must=must)
 
 
+def with_tokens(scope: Scope) -> models.Filter:
+    """Selects the tenant's points with stored token vectors."""
+    return of(scope, models.HasVectorCondition(has_vector=TOKENS))
+
+
+def vectors_of(record: models.Record) -> dict[str, Any]:
+    """Returns the vectors of a point that was read with all of them, by name."""
+    vectors: Any = record.vector
+    return dict(vectors)
+
+
 def has_ids(scope: Scope, chunk_ids: Sequence[str]) -> models.HasIdCondition:
     """Selects the points of these chunks."""
     return models.HasIdCondition(has_id=[turned(scope, chunk_id) for chunk_id in chunk_ids])

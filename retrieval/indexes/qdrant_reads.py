@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from qdrant_client import models
 
 from rag.errors import NotFoundError
-from rag.types import Chunk, Float32Array, Leg, Match, Scope
+from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from retrieval.bm25 import bm25_idf
 from retrieval.indexes.filters import check
 from retrieval.indexes.payload import chunk_of
@@ -24,15 +24,20 @@ from retrieval.indexes.qdrant_points import (
     of,
     term_query,
     turned,
+    vectors_of,
     weight_of,
+    with_tokens,
 )
 from retrieval.indexes.qdrant_server import Server
 from retrieval.indexes.qdrant_shards import Placement
 from retrieval.indexes.qdrant_tenants import PAGE, TenantPoints
 from retrieval.indexes.qdrant_versions import Versions
 from retrieval.indexes.qdrant_wire import WireCalls
+from retrieval.indexes.stored_points import stored_point
 
 _T = TypeVar("_T")
+TOKENS_PAGE = 100
+"""Points with token vectors in a page: each takes 1 MB when it is read."""
 
 
 class Calls(Protocol):
@@ -136,6 +141,19 @@ class QdrantReader:
         with contextlib.suppress(NotFoundError):
             async for records in self._stored.pages(scope, of(scope), payload=payload_fields):
                 yield [chunk_of(turned(scope, r.id), r.payload or {}) for r in records]
+
+    async def points(self, scope: Scope) -> AsyncIterator[list[Point]]:
+        """All points of the scope with their vectors; none if there is no such collection."""
+        scope = await self._versions.located(scope)
+        with contextlib.suppress(NotFoundError):
+            page = TOKENS_PAGE if await self._stored.count(scope, with_tokens(scope)) else PAGE
+            async for records in self._stored.pages(
+                scope, of(scope), payload=True, vectors=True, page=page
+            ):
+                yield [
+                    stored_point(turned(scope, r.id), r.payload or {}, vectors_of(r))
+                    for r in records
+                ]
 
     async def holds(self, scope: Scope) -> bool:
         """True if the scope has any chunk."""

@@ -103,6 +103,14 @@ class RankBm25Index:
             for leg, matches_ in zip(legs, ranked, strict=True)
         ]
 
+    def points(self, scope: Scope) -> AsyncIterator[list[Point]]:
+        """All points, from the inner index."""
+        return self._inner.points(scope)
+
+    def still(self) -> AbstractAsyncContextManager[None]:
+        """The inner index is still during the block."""
+        return self._inner.still()
+
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
         """Returns the model's own IDF; for an unknown term, that of a term in no chunk."""
         chunks, model = await self._model(scope)

@@ -64,6 +64,12 @@ def storage_errors(folder: Path) -> Iterator[None]:
     except (InputError, StorageError):
         raise
     except Exception as error:
+        if "os error 12" in str(error):
+            raise StorageError(
+                "The system refuses the index more memory, or more memory maps. Raise"
+                " `vm.max_map_count`, or let fewer collections be used at the same time.",
+                detail=f"{folder}: {error}.",
+            ) from error
         full = "No space left" in str(error) or "os error 28" in str(error)
         raise StorageError(
             "The disk is full: the index cannot be written. Free some space and run it again; what"

@@ -57,6 +57,7 @@ def _kill(folder: Path, settings: Mapping[str, str]) -> None:
     with serving(folder / "data", env=settings, command=RAG) as server, server.client() as http:
         submit(http, HARBOUR)
         first = wait_for(lambda: found if len(found := children(server.process.pid)) == 2 else None)
+        assert _asked(server, 12) == 12  # in the metrics of all, whichever process answers
         failed = _while_asked(server, lambda: _replaced(server, first))
         assert failed <= CLIENTS  # those under way
         assert server.process.poll() is None
@@ -72,6 +73,17 @@ def _kill(folder: Path, settings: Mapping[str, str]) -> None:
         left = children(server.process.pid)
         server.kill()
         wait_for(lambda: not [each for each in left if is_there(each)] or None)
+
+
+def _asked(server: Server, times: int) -> float:
+    """Asks over new connections; returns the questions that the server has counted."""
+    for _ in range(times):
+        assert httpx.post(f"{server.url}/v1/query", json=QUESTION).is_success
+    scrape = httpx.get(f"{server.url}/metrics").text
+    lines = [line for line in scrape.splitlines() if line.startswith("plumbline_questions_total")]
+    assert "plumbline_catalog_up 1.0" in scrape
+    assert "pid=" not in scrape
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
 def _replaced(server: Server, first: set[int]) -> None:

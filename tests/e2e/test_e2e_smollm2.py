@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,12 +79,18 @@ def documents() -> list[Json]:
 
 
 @contextlib.contextmanager
-def served(folder: Path, expansion: str, more: str) -> Iterator[Server]:
-    """Serves some of the company's documents, and a hostile one; `more` are further settings."""
+def served(
+    folder: Path, expansion: str, more: str, *, command: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Serves some of the company's documents, and a hostile one; `more` are further settings.
+
+    See `tests.servers.start` for `command`.
+    """
     settings = CONFIG.format(model=smollm2(), seconds=int(PATIENCE), expansion=expansion)
     (folder / "rag.toml").write_text(settings + more)
     with tempfile.TemporaryDirectory() as temporary:
-        with serving(folder / "data", env={"TMPDIR": temporary}, command=RAG) as running:
+        env = {"TMPDIR": temporary}
+        with serving(folder / "data", env=env, command=command, vllm=True) as running:
             with running.client() as http:
                 assert submit(http, *documents())["state"] == "succeeded"
             yield running
@@ -161,7 +167,8 @@ def counted(http: httpx.Client, metric: str) -> dict[str, int]:
 def test_a_passage_that_it_makes_up_is_searched_with_and_its_answers_are_judged(
     tmp_path: Path,
 ) -> None:
-    with served(tmp_path, "hyde", JUDGE) as server, server.client() as http:
+    # In new interpreters, service and engine alike: the other tests fork them.
+    with served(tmp_path, "hyde", JUDGE, command=RAG) as server, server.client() as http:
         answers = [ask(http, question) for question in QUESTIONS[:2]]
         assert all(answer["timings"]["expand"] > 0 for answer in answers)
         assert not any(answer["abstained"] for answer in answers)
@@ -312,8 +319,8 @@ def test_without_evidence_it_is_not_asked(http: httpx.Client) -> None:
 def test_when_its_engine_is_killed_the_fallback_quotes_and_each_step_says_why(
     http: httpx.Client, server: Server
 ) -> None:
-    process = psutil.Process(server.process.pid)
-    (core,) = [p for p in process.children(recursive=True) if "EngineCore" in p.name()]
+    started = psutil.Process().children(recursive=True)
+    (core,) = [process for process in started if "EngineCore" in process.name()]
     os.kill(core.pid, signal.SIGKILL)
     answer = wait_for(lambda: found if (found := ask(http))["degraded"] else None)
     assert [cause.split(":")[0] for cause in answer["degraded"]] == ["expand", "generate"]

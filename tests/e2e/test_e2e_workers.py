@@ -24,7 +24,6 @@ from rag.records import JobRecord
 from rag.settings.storage import CeleryQueueSettings
 from rag.types import DEFAULT_TENANT, Scope
 from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.loading import minilm_folder
 from retrieval.indexes.edge import EdgeIndex
 from tests import papers
 from tests.disks import fill, small_disk
@@ -32,6 +31,7 @@ from tests.forked import Process
 from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer, redis_server
 from tests.servers import PATIENCE, RAG, free_port, rag, start, wait_for
+from tests.shallow_minilm import make_shallow_minilm
 from workers.celery_app import celery_app
 from workers.celery_queue import CeleryQueue
 
@@ -50,6 +50,7 @@ class Cluster:
     catalog_url: str
     catalog: Catalog
     queue: CeleryQueue
+    embedder: dict[str, str]
     extra: dict[str, str] = field(default_factory=dict)
     """Further settings of workers."""
     started: list[Process] = field(default_factory=list)
@@ -78,7 +79,7 @@ class Cluster:
         }
         if metrics:
             settings["RAG_QUEUE__METRICS_PORT"] = str(metrics)
-        return settings | self.extra
+        return settings | self.embedder | self.extra
 
     def start_worker(self, *options: str, metrics: int = 0, command: Sequence[str] = ()) -> Process:
         """Starts a worker and waits until it takes tasks; `metrics` is Prometheus's port.
@@ -138,12 +139,14 @@ async def running(
     url = postgres.new_database()
     catalog = Catalog(PostgresDatabase(url))
     await catalog.open()
-    await catalog.collections.claim(SCOPE, embedder_fingerprint())
+    model = make_shallow_minilm(folder / "model")
+    await catalog.collections.claim(SCOPE, Checkpoint(model).fingerprint())
     with redis_server(folder / "redis", durable=durable) as broker:
         app = celery_app(CeleryQueueSettings(kind="celery", broker_url=SecretStr(broker.url)))
         queue = CeleryQueue(catalog=catalog, app=app)
         async with queue.started() if dispatching else contextlib.nullcontext():
-            cluster = Cluster(folder, broker, url, catalog, queue)
+            embedder = {"RAG_EMBEDDER__MODEL": str(model)}
+            cluster = Cluster(folder, broker, url, catalog, queue, embedder)
             try:
                 yield cluster
             finally:
@@ -161,10 +164,6 @@ async def cluster(tmp_path: Path, postgres: PostgresServer) -> AsyncIterator[Clu
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.celery_queue.LOST_SECONDS", 3.0)
-
-
-def embedder_fingerprint() -> str:
-    return Checkpoint(minilm_folder()).fingerprint()
 
 
 def write(folder: Path, count: int) -> list[Path]:
@@ -198,10 +197,11 @@ async def stored(data: Path) -> dict[str, str]:
     return {chunk.id: chunk.text for chunk in chunks}
 
 
-async def clean_load(files: Sequence[Path], folder: Path) -> dict[str, str]:
-    ran = await asyncio.to_thread(rag, "ingest", *files, data=folder / "clean")
+async def clean_load(cluster: Cluster, files: Sequence[Path]) -> dict[str, str]:
+    data = cluster.folder / "clean"
+    ran = await asyncio.to_thread(rag, "ingest", *files, data=data, env=cluster.embedder)
     assert ran.returncode == 0, ran.stderr
-    return await stored(folder / "clean")
+    return await stored(data)
 
 
 async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> None:
@@ -216,15 +216,15 @@ async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> N
         assert 'plumbline_documents_total{outcome="stored",tenant=""} 20.0' in metrics.text
         assert 'plumbline_documents_total{outcome="unchanged",tenant=""} 20.0' in metrics.text
         settings = cluster.settings(metrics=port)
-        taken = rag("worker", data=cluster.data, env=settings, command=RAG)
+        taken = rag("worker", "--stage", "parse", data=cluster.data, env=settings, command=RAG)
         assert taken.returncode == 2
         assert "Each worker on a machine needs a port of its own" in taken.stderr
-    assert await stored(cluster.data) == await clean_load(files, cluster.folder)
+    assert await stored(cluster.data) == await clean_load(cluster, files)
 
 
 async def whole(cluster: Cluster, files: Sequence[Path]) -> None:
     """Checks that nothing is lost or doubled: the chunks equal those of an undisturbed load."""
-    assert await stored(cluster.data) == await clean_load(files, cluster.folder)
+    assert await stored(cluster.data) == await clean_load(cluster, files)
     for record in await cluster.catalog.documents.page(SCOPE, limit=1000):
         assert (record.state, record.error) == ("succeeded", None)
 
@@ -237,7 +237,7 @@ async def test_a_worker_that_is_killed_again_and_again_loses_and_doubles_nothing
     chance = random.Random(7)
     for _ in range(10):
         worker = await asyncio.to_thread(cluster.start_worker)
-        await asyncio.sleep(chance.uniform(0.0, 1.2))
+        await asyncio.sleep(chance.uniform(0.0, 0.6))
         worker.kill()
         worker.wait()
     with cluster.worker():
@@ -273,7 +273,7 @@ async def test_workers_that_are_killed_in_each_stage_lose_and_double_nothing(
     chance = random.Random(11)
     for stage in ("parse", "embed") * 3:
         worker = await asyncio.to_thread(cluster.start_worker, "--stage", stage)
-        await asyncio.sleep(chance.uniform(0.1, 1.0))
+        await asyncio.sleep(chance.uniform(0.1, 0.6))
         worker.kill()
         worker.wait()
     with cluster.worker("--stage", "parse"), cluster.worker("--stage", "embed"):
@@ -411,6 +411,11 @@ async def test_what_waits_is_cancelled_and_what_is_interactive_goes_first(
         )
         assert (await cluster.ended(bulk)).counts == {"succeeded": 50}
     assert (await cluster.catalog.jobs.get(SCOPE.tenant, gone)).counts == {"cancelled": 5}
+    with cluster.worker("--priority", "bulk"):
+        left = await cluster.submit(files[:1])
+        taken = await cluster.submit(files[1:2], bulk=True)
+        assert (await cluster.ended(taken)).counts == {"succeeded": 1}
+        assert (await cluster.catalog.jobs.get(SCOPE.tenant, left)).counts == {"pending": 1}
 
 
 def test_a_worker_that_parses_alone_needs_a_catalog_that_is_shared(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.isolation_calls import ACLS, Calls
 from tests.isolation_routes import CALLS, one
 from tests.isolation_world import Caller, Document, World
 from tests.servers import PATIENCE, Json, rag, serving
+from tests.shallow_minilm import shallow
 
 ON = {"RAG_GATEWAY__ENABLED": "true"}
 ADMINS = (
@@ -91,7 +92,7 @@ def attack(data: Path, *, seed: int, least: int) -> Counter[str]:
     """Makes at least so many calls; returns their numbers."""
     admins = {each.tenant: admin_with_key(each, data) for each in ADMINS}
     with (
-        serving(data, env=ON) as server,
+        serving(data, env=ON | shallow(data.parent)) as server,
         httpx.Client(base_url=server.url, timeout=PATIENCE) as http,
     ):
         users = [user_with_key(each, admins[each.tenant], http) for each in USERS]

@@ -55,6 +55,7 @@ from tests.servers import (
     serving,
     wait_for,
 )
+from tests.shallow_minilm import shallow
 
 pytestmark = [pytest.mark.anyio, NO_INDEXES]
 
@@ -727,18 +728,19 @@ def test_killed_on_the_way_the_old_answers_and_the_next_one_succeeds(tmp_path: P
     docs.mkdir()
     for i in range(40):
         (docs / f"{i}.md").write_text(prose(12, of=f"of{i}"))
-    small = {"RAG_CHUNKER__MAX_TOKENS": "60"}
+    large = shallow(tmp_path)
+    small = large | {"RAG_CHUNKER__MAX_TOKENS": "60"}
     home = data / "index" / "default" / "default"
 
     def found() -> Any:
-        ran = rag("search", "paragraph 7 of31", "--json", data=data)
+        ran = rag("search", "paragraph 7 of31", "--json", data=data, env=large)
         assert ran.returncode == 0, ran.stderr
         return [(hit["chunk_id"], round(hit["score"], 6)) for hit in json.loads(ran.stdout)["hits"]]
 
     def folders() -> int:
         return len([path for path in home.iterdir() if path.is_dir()])
 
-    assert rag("ingest", docs, data=data).returncode == 0
+    assert rag("ingest", docs, data=data, env=large).returncode == 0
     before = found()
     running = subprocess.Popen(
         [*RAG, "reindex"], cwd=tmp_path, env=environment(data, small), stderr=subprocess.DEVNULL
@@ -754,14 +756,19 @@ def test_killed_on_the_way_the_old_answers_and_the_next_one_succeeds(tmp_path: P
     assert found() != before
     assert folders() == 2
     assert rag("ingest", docs, data=clean, env=small).returncode == 0
-    with serving(data) as again, serving(clean) as fresh, again.client() as a, fresh.client() as b:
+    with (
+        serving(data, env=large) as again,
+        serving(clean, env=large) as fresh,
+        again.client() as a,
+        fresh.client() as b,
+    ):
         assert contents(a, "default") == contents(b, "default")
         assert [d["chunks"] for d in all_documents(a)] == [d["chunks"] for d in all_documents(b)]
-        ran = rag("reindex", data=data)
+        ran = rag("reindex", data=data, env=large)
         assert (ran.returncode, "to itself" in ran.stderr) == (2, True)
-        ran = rag("reindex", data=data, env={"RAG_URL": again.url})
+        ran = rag("reindex", data=data, env=large | {"RAG_URL": again.url})
         assert (ran.returncode, "RAG_URL names a server" in ran.stderr) == (2, True)
-    assert rag("reindex", "--rollback", data=data).returncode == 0
+    assert rag("reindex", "--rollback", data=data, env=large).returncode == 0
     assert found() == before
 
 

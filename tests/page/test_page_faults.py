@@ -14,6 +14,7 @@ from tests.browser import needs_chromium, tab
 from tests.model_server import ModelServer, chunk, goes_on, model_server, quotes, sends
 from tests.page import documents
 from tests.servers import Server, serving, submit
+from tests.shallow_minilm import shallow
 
 pytestmark = needs_chromium
 QUESTION = "Where are lithium batteries stored?"
@@ -157,7 +158,7 @@ def test_an_answer_of_five_megabytes_leaves_the_tab_alive(server: Server, browse
 
 
 def test_ten_thousand_documents_are_paged(browser: Browser, tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as server, server.client() as http:
+    with serving(tmp_path / "data", env=shallow(tmp_path)) as server, server.client() as http:
         for first in range(0, 10_000, 1000):
             listed = [
                 {"id": f"n{number:05}", "title": f"Note {number}", "text": f"Note {number}."}

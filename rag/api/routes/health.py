@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from rag.api.cursors import iso
 from rag.api.deps import QueueDep, StorageDep, needs, state_of
-from rag.api.draining import ending
+from rag.api.draining import refusal
 from rag.api.routes.common import PROBLEMS, json_response
 from rag.build.service import Service
 from rag.errors import StorageError, UpstreamError
@@ -36,15 +36,17 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses=PROBLEMS)
 async def readyz(request: Request, storage: StorageDep, _queue: QueueDep) -> dict[str, str]:
-    """Reports that this process takes requests: it is loaded, is not to end, and its engine lives.
+    """Reports that this process takes requests: it is loaded, is not to end, and can answer.
+
+    Its engine lives then, and no GPU of it that is watched has a fault.
 
     Databases and other servers are not asked: a process is not replaced for their sake.
     """
     state = state_of(request)
     if state.failure:
         raise state.failure
-    if state.draining:
-        raise ending()
+    if error := refusal(state):
+        raise error
     if isinstance(storage, Service) and storage.model is not None:
         await storage.model.count_tokens(_ANYTHING)  # by an engine in this process, or nobody
     return {"status": "ready"}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from rag.api.auditing import audited
+from rag.api.auditing import audited, note_detail
 from rag.api.deps import PrincipalDep, SettingsDep, StorageDep, needs, state_of
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.rollout_schemas import (
@@ -26,7 +27,9 @@ from rag.api.routes.common import PROBLEMS, json_response
 from rag.build.service import Service
 from rag.errors import ConflictError
 from rag.rollouts.changes import act, start
+from rag.rollouts.lifecycle import WIDENING
 from rag.rollouts.router import Router
+from rag.text.plain import plain
 from rag.types import BASE
 
 MOST_ANSWERS = 100_000
@@ -46,12 +49,14 @@ router = APIRouter(
 @router.get("/rollouts", response_model=RolloutList)
 async def list_rollouts(request: Request, storage: StorageDep, settings: SettingsDep) -> Response:
     """Lists the rollouts by name, and the variants of the settings."""
-    routing = _router(request)
+    routing, freeze = _router(request), state_of(request).freeze
     found = await storage.catalog.rollouts.all()
+    frozen = await freeze.look() if freeze else None
     return json_response(
         {
             "rollouts": [rollout_json(each, routing) for each in found],
             "variants": [variant_json(name, routing) for name in settings.variants],
+            "frozen": frozen and frozen.reason,
         }
     )
 
@@ -74,10 +79,14 @@ async def start_rollout(
     storage: StorageDep,
     settings: SettingsDep,
 ) -> Response:
-    """Starts a rollout. It holds in every process within five seconds."""
+    """Starts a rollout. It holds in every process within five seconds.
+
+    It is refused while an error budget is spent, or what is left is not known.
+    """
+    override = await _override(request, body.override_freeze)
     made = await start(
         storage.catalog,
-        body.rollout(name),
+        replace(body.rollout(name), reason=override),
         settings.variants,
         version=body.version,
         force=body.force,
@@ -93,14 +102,21 @@ async def start_rollout(
 async def change_rollout(
     request: Request, name: Name, body: ActionRequest, storage: StorageDep, caller: PrincipalDep
 ) -> Response:
-    """Promotes, rolls back, kills, resumes or restores a rollout."""
+    """Promotes, rolls back, kills, resumes or restores a rollout.
+
+    What sends more questions to the variant is refused while an error budget is spent.
+    """
+    override = ""
+    if body.action in WIDENING:
+        override = await _override(request, body.override_freeze)
+    who = caller.subject or caller.key_id or "an administrator"
     made = await act(
         storage.catalog,
         name,
         body.action,
         version=body.version,
         force=body.force,
-        who=caller.subject or caller.key_id or "an administrator",
+        who=f"{who}, {override}" if override else who,
     )
     return json_response(rollout_json(made, _router(request)))
 
@@ -172,6 +188,20 @@ async def get_power(
             "rows": found,
         }
     )
+
+
+async def _override(request: Request, reason: str | None) -> str:
+    """Returns in words why a freeze is passed over; empty if rollouts are not frozen.
+
+    Raises:
+        ConflictError: They are frozen, and there is no reason.
+    """
+    freeze = state_of(request).freeze
+    if freeze is None or await freeze.check(reason) is None:
+        return ""
+    override = f"in a freeze: {plain(reason or '')}"
+    note_detail(request, override)
+    return override
 
 
 def _router(request: Request) -> Router | None:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
@@ -26,6 +26,7 @@ from rag.protocols import ChatModel
 from rag.settings.generation import VllmSettings
 from rag.types import Message, Piece, Sampling
 from tests.chat_models import CHAT, check_chat_model
+from tests.forked_vllm import fork_engines
 from tests.servers import PATIENCE
 from tests.tiny_llama import CONTEXT, make_adapter, make_tiny_llama
 
@@ -59,6 +60,13 @@ SCHEMA: dict[str, object] = {
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        fork_engines(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,10 @@ vllm:num_requests_waiting_by_reason{engine="0",model_name="tiny",reason="capacit
 # TYPE vllm:kv_cache_usage_perc gauge
 vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.25
 vllm:kv_cache_usage_perc{engine="1",model_name="tiny"} 0.5
+# TYPE vllm:num_preemptions_total counter
+vllm:num_preemptions_total{engine="0",model_name="tiny"} 2.0
+vllm:num_preemptions_total{engine="1",model_name="tiny"} 3.0
+vllm:num_preemptions_created{engine="0",model_name="tiny"} 1.79e+09
 # TYPE vllm:prefix_cache_queries_total counter
 vllm:prefix_cache_queries_total{engine="0",model_name="a \\"b\\" c"} 80.0
 vllm:prefix_cache_queries_created{engine="0",model_name="tiny"} 1.79e+09
@@ -23,7 +27,7 @@ vllm:time_to_first_token_seconds_bucket{engine="0",le="0.001",model_name="tiny"}
 
 def test_the_metrics_of_vllm_are_summed_over_its_engines() -> None:
     assert read_engine_metrics(OF_VLLM) == EngineState(
-        waiting=4, kv_cache_usage=0.5, prefix_hits=60, prefix_queries=80
+        waiting=4, kv_cache_usage=0.5, preemptions=5, prefix_hits=60, prefix_queries=80
     )
 
 

@@ -28,7 +28,7 @@ TOPICS, QUESTIONS = 6, 4
 def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     folder = tmp_path_factory.mktemp("vllm")
     model = make_tiny_llama(folder / "tiny-llama", context=1024)
-    with vllm_servers(model, 2, log=folder / "log") as running:
+    with vllm_servers(model, 2, log=folder / "log", forked=True) as running:
         yield running
 
 

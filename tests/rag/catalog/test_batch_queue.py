@@ -75,14 +75,18 @@ async def test_every_line_is_claimed_once_in_order_and_the_batch_ends_with_them(
         (1, 1, ANNA), (2, 1, ANNA), (3, 1, ANNA)
     ]  # fmt: skip
     assert await catalog.batch_queue.claim("other") is None
-    assert (await catalog.jobs.backlog()).batch_lines == 3
+    backlog = await catalog.jobs.backlog()
+    assert backlog.batch_lines == 3
+    assert backlog.batch_seconds_left is not None
+    assert 0 < backlog.batch_seconds_left <= 60
     for line in lines:
         assert (await catalog.batches.get(ANNA, batch.id)).state == "in_progress"
         assert await catalog.batch_queue.finish(line, DONE)
     found = await catalog.batches.get(ANNA, batch.id)
     assert (found.state, found.completed, found.failed) == ("completed", 3, 0)
     assert await results(catalog, batch) == {1: "done", 2: "done", 3: "done"}
-    assert (await catalog.jobs.backlog()).batch_lines == 0
+    ended = await catalog.jobs.backlog()
+    assert (ended.batch_lines, ended.batch_seconds_left) == (0, None)
 
 
 async def test_a_line_whose_process_died_is_answered_again_and_written_once(

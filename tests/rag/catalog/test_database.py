@@ -247,7 +247,10 @@ def mortal() -> Iterator[PostgresServer]:
         yield server
 
 
-async def test_a_server_that_is_restarted_is_used_again(mortal: PostgresServer) -> None:
+async def test_a_server_that_is_restarted_is_used_again(
+    mortal: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.catalog.absence.RETURN_SECONDS", 0.2)
     server = mortal
     database = PostgresDatabase(server.new_database())
     await database.open()
@@ -288,6 +291,33 @@ async def test_no_request_fails_after_a_restart(
         await use(database, number)
     [row] = await database.rows(sa.text("SELECT count(*), count(DISTINCT number) AS n FROM used"))
     assert (row["count"], row["n"]) == (41, 41)
+    await database.close()
+
+
+async def test_calls_wait_for_a_server_that_restarts(mortal: PostgresServer) -> None:
+    database = PostgresDatabase(mortal.new_database())
+    async with database.write() as db:
+        await db.execute(sa.text("CREATE TABLE used (number integer)"))
+    await use(database, 0)
+    await asyncio.to_thread(mortal.stop, "fast")
+    calls = [asyncio.create_task(use(database, number)) for number in range(1, 31)]
+    await asyncio.sleep(0.5)
+    assert not any(call.done() for call in calls)
+    await asyncio.to_thread(mortal.start)
+    await asyncio.gather(*calls)
+    [row] = await database.rows(sa.text("SELECT count(*), count(DISTINCT number) AS n FROM used"))
+    assert (row["count"], row["n"]) == (31, 31)
+    await database.close()
+
+
+async def test_a_server_that_was_never_there_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rag.catalog.absence.RETURN_SECONDS", 1e6)
+    database = PostgresDatabase("postgresql://nobody@127.0.0.1:1/none")
+    for _ in range(2):
+        with pytest.raises(UpstreamError):
+            await database.open()
     await database.close()
 
 

@@ -2,6 +2,8 @@
 
 `data/data-0.1.0.tar.xz` was made by commit 83c4638: two files were ingested and indexed again, a
 document was sent over REST and one failed, whose bytes are kept, and an evaluation left its caches.
+`data/data-0025.tar.xz` was made when the newest migration was 0025: files of two collections, one
+of them indexed again, a key, and a backup of all of it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from tests.places import DATA
 from tests.servers import rag
 
 ARCHIVE = DATA / "data-0.1.0.tar.xz"
+ARCHIVES = sorted(DATA.glob("data-*.tar.xz"))
+WITH_BACKUPS = [archive for archive in ARCHIVES if archive != ARCHIVE]
 SET: dict[str, list[dict[str, Any]]] = {
     "corpus.jsonl": [{"_id": "office", "title": "The office", "text": "It opens at nine."}],
     "queries.jsonl": [
@@ -27,9 +31,13 @@ SET: dict[str, list[dict[str, Any]]] = {
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path / "data"
+    return unpacked(ARCHIVE, tmp_path)
+
+
+def unpacked(file: Path, to: Path) -> Path:
+    with tarfile.open(file) as archive:
+        archive.extractall(to, filter="data")
+    return to / "data"
 
 
 def run(data: Path, *arguments: str) -> Any:
@@ -61,6 +69,24 @@ def test_a_folder_of_0_1_0_is_taken_on(data: Path, tmp_path: Path) -> None:
     run(data, "delete", "empty", "kept")
     assert len(states(data)) == len(before) - 2
     assert list((data / "spool").iterdir()) == []
+
+
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda file: file.name)
+def test_every_older_folder_answers_and_goes_into_a_backup(archive: Path, tmp_path: Path) -> None:
+    data, place = unpacked(archive, tmp_path), ("--place", str(tmp_path / "new"))
+    assert "opens at nine" in opening(data)
+    run(data, "backup", "create", *place)
+    run(tmp_path / "restored", "restore", *place)
+    assert "opens at nine" in opening(tmp_path / "restored")
+
+
+@pytest.mark.parametrize("archive", WITH_BACKUPS, ids=lambda file: file.name)
+def test_every_older_backup_is_restored(archive: Path, tmp_path: Path) -> None:
+    unpacked(archive, tmp_path)
+    restored = tmp_path / "restored"
+    assert run(restored, "restore", "--place", str(tmp_path / "backups"))["documents"] > 0
+    assert "opens at nine" in opening(restored)
+    assert run(restored, "index", "check")["agrees"]
 
 
 def test_an_evaluation_goes_on_with_its_caches(data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from benchmarks._models import quiet
 from rag.cli.main import main
+from tests.forked_models import forked_embedders, forking_server
+from tests.forked_vllm import fork_engines
 from tests.tiny_llama import make_adapter
 from tests.trained_llama import make_trained_llama, rounded
 
@@ -56,6 +59,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for place, text in enumerate(TEXTS):
         (folder / f"note{place}.txt").write_text(text)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    fork_engines(monkeypatch)
+    with forked_embedders(forking_server()):
+        yield
 
 
 @pytest.fixture

@@ -15,6 +15,9 @@ from pydantic import SecretStr
 
 from generation.models.openai import OpenAIModel
 from rag.catalog.database import Database, PostgresDatabase
+from rag.cli import connection
+from rag.cli.main import main
+from rag.client import NEVER
 from rag.errors import RagError, UpstreamError
 from rag.privacy.redaction import MAX_CHARS, masked, scrubbed, words
 from rag.settings.storage import CeleryQueueSettings
@@ -344,7 +347,10 @@ def test_a_caller_is_not_told_where_the_servers_are(tmp_path: Path) -> None:
 
 
 def test_a_database_that_is_away_is_named_to_operators_alone(
-    postgres: PostgresServer, tmp_path: Path
+    postgres: PostgresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     url = httpx.URL(postgres.new_database().replace("postgresql:", "http:"))
     socket = url.params["host"]
@@ -360,13 +366,18 @@ def test_a_database_that_is_away_is_named_to_operators_alone(
         postgres.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         postgres.disconnect(name)
         [told] = bodies(server, ("GET", "/v1/collections", None))
-        status = rag("status", "--url", server.url, data=data)
+        with monkeypatch.context() as patch:
+            patch.setattr(connection, "_RETRIES", NEVER)  # else it waits a minute
+            patch.setattr("rag.process.private_folder.limit_umask", lambda *, shared: None)
+            patch.setenv("RAG_DATA_DIR", str(data))
+            assert main(["status", "--url", server.url]) == 1
+        status = capsys.readouterr()
         local = rag("status", data=tmp_path / "other", env=env)
         postgres.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         [again] = bodies(server, ("GET", "/v1/collections", None))
     assert again.status_code == 200
     assert (told.status_code, told.json()["code"]) == (503, "upstream")
-    for text in (told.text, status.stdout, status.stderr):
+    for text in (told.text, *status):
         check_hidden(text)
         for word in (name, socket, "postgres:", "user"):
             assert word not in text

@@ -16,6 +16,7 @@ from rag.cli import output
 from rag.cli.main import main
 from rag.errors import ConfigError
 from rag.settings.answer_cache import RedisAnswerCacheSettings
+from rag.settings.backup import BackupSettings
 from rag.settings.generation import ExtractiveSettings, OpenAISettings
 from rag.settings.ingest import RecursiveSettings, SectionSettings
 from rag.settings.model_cache import ModelCacheSettings
@@ -27,6 +28,7 @@ from rag.settings.retrieval import (
     SentenceTransformersSettings,
 )
 from rag.settings.storage import CeleryQueueSettings, PostgresSettings, QdrantSettings
+from rag.settings.synthetic import SyntheticSettings
 from rag.settings.tiers import RateSettings
 from rag.settings.tree import SECRETS, Settings, load_settings, names, printable
 from tests.places import ROOT
@@ -169,6 +171,8 @@ def plain_names() -> list[str]:
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
     lists = (
         "admission.tenants",
+        "backup.key",
+        "capacity.gpus",
         "fallbacks",
         "gateway.audit.tenants",
         "gateway.costs.keys",
@@ -177,6 +181,7 @@ def plain_names() -> list[str]:
         "gateway.limits.keys",
         "gateway.limits.tenants",
         "gateway.limits.tiers",
+        "gpu.xids",
         "metrics.tenants",
         "model_cache.url",
         "privacy.mask",
@@ -207,6 +212,10 @@ def test_every_setting_can_be_set_in_the_environment(
         "index.url": "http://77",
         "retrieval.expansion": "hyde",
         "retrieval.lexical": "rank_bm25",
+        "capacity.bandwidth_share": "0.5",
+        "capacity.flops_share": "0.5",
+        "capacity.load": "0.5",
+        "capacity.memory_share": "0.5",
         "gateway.enabled": "True",
         "gateway.costs.key.soft": "0.5",
         "gateway.costs.tenant.soft": "0.5",
@@ -233,11 +242,24 @@ def test_every_setting_can_be_set_in_the_environment(
         "reader.hidden": "True",
         "reader.keep_originals": "False",
         "server.public_url": "https://77",
+        "synthetic.url": "https://77",
         "reader.ocr_languages": "deu+eng",
+        "gpu.memory": "0.5",
+        "gpu.seconds": "7",
+        "gpu.watch": "True",
+        "slo.availability": "0.5",
+        "slo.first_token.share": "0.5",
+        "slo.groundedness.floor": "0.25",
+        "slo.groundedness.share": "0.5",
+        "slo.per_token.share": "0.5",
+        "slo.prometheus_url": "http://77",
+        "slo.retrieval.share": "0.5",
     }
     value = values.get(name, "77")
     if name.startswith("index."):
         monkeypatch.setenv("RAG_INDEX__KIND", "qdrant")
+    if name.startswith("synthetic."):
+        monkeypatch.setenv("RAG_SYNTHETIC__KEY", "none")
     monkeypatch.setenv("RAG_" + name.replace(".", "__").upper(), value)
     settings = load_settings()
     assert leaf(settings, name) != leaf(Settings.model_construct(), name)
@@ -359,6 +381,7 @@ KIND = {
 }
 """What else the environment sets, so that there is such a setting."""
 SCHEME = {"catalog.url": "postgresql"}
+OF_FORM = {"backup.key": f"hunter2{'A' * 36}="}
 
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
@@ -366,7 +389,7 @@ def test_every_secret_comes_from_a_file_as_well(
     here: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     file = here / "secret"
-    secret = f"{SCHEME.get(name, 'redis')}://u:hunter2@h/0"
+    secret = OF_FORM.get(name, f"{SCHEME.get(name, 'redis')}://u:hunter2@h/0")
     file.write_text(f"{secret}\n")
     variable = "RAG_" + name.replace(".", "__").upper()
     monkeypatch.setenv(*KIND.get(name, ("RAG_TRACES__RATE", "1")))
@@ -473,7 +496,9 @@ def test_every_secret_is_known_as_one() -> None:
         "gateway.limits": RateSettings,
         "answer_cache": RedisAnswerCacheSettings,
         "model_cache": ModelCacheSettings,
+        "synthetic": SyntheticSettings,
         "online.judge": OpenAISettings,
+        "backup": BackupSettings,
     }
     secrets = {
         f"{part}.{name}"
@@ -482,6 +507,13 @@ def test_every_secret_is_known_as_one() -> None:
         if "SecretStr" in str(field.annotation)
     }
     assert secrets == SECRETS
+
+
+def test_the_synthetic_canary_needs_a_tenant_and_a_key_of_its_own() -> None:
+    assert "tenant of others" in refused(synthetic={"tenant": "default"})
+    message = refused(synthetic={"every_minutes": 5})
+    assert "rag keys create synthetic --tenant synthetic" in message
+    assert load_settings(synthetic={"every_minutes": 5, "key": "k"}).synthetic.every_minutes == 5
 
 
 def test_webhooks_show_no_secret(here: Path) -> None:

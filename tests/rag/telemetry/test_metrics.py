@@ -41,6 +41,7 @@ BACKLOG = Backlog(
     to_score=1,
     oldest_to_score_seconds=1.5,
     batch_lines=4,
+    batch_seconds_left=3600.0,
 )
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

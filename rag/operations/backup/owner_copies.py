@@ -1,0 +1,149 @@
+"""How a backup has the process that owns a data folder copy it, through files in the folder.
+
+`backup/lock` is locked by whoever makes a backup. It writes `backup/request`; the owner removes
+that, copies the data to `backup/part`, and renames it to `backup/copy`, or writes `backup/error`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError, for_log
+from rag.process.folder_lock import own
+from rag.process.private_folder import BACKUP, make_private
+
+LOOK_SECONDS = 0.5
+"""Seconds between two looks for a request, and for its answer."""
+BEGIN_SECONDS = 30.0
+"""Seconds within which an owner begins to copy."""
+_LOCK, _REQUEST, _PART, _COPY, _ERROR = "lock", "request", "part", "copy", "error"
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def alone(data: Path) -> Iterator[Path]:
+    """Yields a folder for the copy of a data folder; it is removed at the end of the block.
+
+    Raises:
+        BusyError: Another backup of the data folder is being made.
+        ConfigError: The data folder cannot be written.
+    """
+    folder = data / BACKUP
+    try:
+        make_private(folder)
+        lock = (folder / _LOCK).open("a")
+    except OSError as error:
+        raise ConfigError(f"The data folder {data} cannot be used: {error.strerror}.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                "Another backup of this data folder is being made: wait until it ends.",
+                code="backup_running",
+            ) from None
+        _empty(folder)
+        try:
+            yield folder
+        finally:
+            _empty(folder)
+
+
+async def copy_of_owner(data: Path, folder: Path) -> Path:
+    """Returns the copy of a data folder that its owner makes; `folder` is that of `alone`.
+
+    Raises:
+        UpstreamError: The owner does not begin within `BEGIN_SECONDS`, or has ended meanwhile.
+        StorageError: It cannot copy the data.
+    """
+    request = folder / _REQUEST
+    request.touch()
+    latest = time.monotonic() + BEGIN_SECONDS
+    while not (folder / _COPY).is_dir():
+        if (folder / _ERROR).exists():
+            raise StorageError((folder / _ERROR).read_text())
+        if request.exists() and time.monotonic() > latest:
+            raise UpstreamError(
+                f"The process that owns the data folder has not begun to copy it within"
+                f" {BEGIN_SECONDS:g} s: it may be of an older version, or start just now. Run it"
+                " again, or stop that process first.",
+                code="owner_silent",
+            )
+        if not _is_owned(data):
+            raise UpstreamError(
+                "The process that owned the data folder has ended: run it again.", code="owner_gone"
+            )
+        await asyncio.sleep(LOOK_SECONDS / 5)
+    return folder / _COPY
+
+
+@contextlib.asynccontextmanager
+async def copying_on_request(
+    data: Path, copy: Callable[[Path], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """During the block, calls `copy` with a new folder for each request."""
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            folder = data / BACKUP
+            if (folder / _REQUEST).exists():
+                await _answer(folder, copy)
+            elif (folder / _COPY).exists() and not _is_locked(folder / _LOCK):
+                await asyncio.to_thread(_empty, folder)  # whoever asked was killed
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+
+
+async def _answer(folder: Path, copy: Callable[[Path], Awaitable[None]]) -> None:
+    try:
+        (folder / _REQUEST).unlink(missing_ok=True)
+        if not _is_locked(folder / _LOCK):  # the same
+            return
+        (folder / _PART).mkdir(mode=0o700)
+        await copy(folder / _PART)
+        (folder / _PART).rename(folder / _COPY)
+    except Exception as error:  # noqa: BLE001 - later requests need this loop
+        message, bug = for_log(error)
+        _log.error("The data folder was not copied for a backup: %s", message, exc_info=bug)
+        told = error.in_full() if isinstance(error, RagError) else f"{type(error).__name__}."
+        with contextlib.suppress(OSError):  # the folder is gone, with whoever asked
+            (folder / _ERROR).write_text(told)
+
+
+def _is_owned(data: Path) -> bool:
+    try:
+        with own(data):
+            return False
+    except ConfigError:
+        return True
+
+
+def _is_locked(file: Path) -> bool:
+    try:
+        with file.open("a") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _empty(folder: Path) -> None:
+    """Removes all but the lock, which must stay one file for all."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != _LOCK:
+            path.unlink(missing_ok=True)

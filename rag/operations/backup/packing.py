@@ -1,0 +1,138 @@
+"""Makes a backup of a copy of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import HEAD
+from rag.catalog.sqlite_database import SqliteDatabase
+from rag.catalog.tables import documents
+from rag.errors import StorageError
+from rag.operations.backup.manifest import (
+    Manifest,
+    StoredCollection,
+    new_id,
+    write_manifest,
+)
+from rag.operations.backup.object_store import ObjectStore
+from rag.operations.backup.pieces import Pieces
+from rag.operations.backup.sealing import Seal
+from rag.process.private_folder import ORIGINALS, SPOOL
+from rag.types import Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """The data of one moment: its files by their paths in a backup.
+
+    Attributes:
+        files: they do not change; the catalog's is an SQLite file.
+        made_at: the moment, in seconds since 1970.
+        kinds: the kinds of catalog and index that were copied.
+        unsettled: collections whose index may be of a later moment.
+    """
+
+    files: Mapping[str, Path]
+    made_at: float
+    kinds: Mapping[str, str]
+    unsettled: Iterable[Scope] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new backup; bytes that it has written, and bytes that were stored before."""
+
+    manifest: Manifest
+    written: int
+    reused: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    collections: tuple[StoredCollection, ...]
+    spooled: set[str]
+    needed: set[str]
+    """Paths of the files that documents name: their originals, and bytes to be ingested."""
+
+
+async def read_catalog(file: Path) -> _Content:
+    """Returns what a backup says of a catalog; the file is brought to today's tables."""
+    database = SqliteDatabase(file)
+    catalog = Catalog(database)
+    try:
+        await catalog.open()
+        found = tuple(await _collections(database))
+        spooled = await catalog.documents.all_spooled()
+        kept = sa.select(documents.c.original).where(documents.c.original.is_not(None)).distinct()
+        originals = {row["original"] for row in await database.rows(kept)}
+    finally:
+        await catalog.close()
+    needed = {f"{SPOOL}/{key}" for key in spooled} | {f"{ORIGINALS}/{key}" for key in originals}
+    return _Content(found, {f"{SPOOL}/{key}" for key in spooled}, needed)
+
+
+async def _collections(database: SqliteDatabase) -> list[StoredCollection]:
+    from rag.catalog.tables import collections
+
+    same = sa.and_(
+        documents.c.tenant == collections.c.tenant,
+        documents.c.collection == collections.c.collection,
+    )
+    counted = (
+        sa.select(
+            collections.c.tenant,
+            collections.c.collection,
+            collections.c.embedder,
+            sa.func.count(documents.c.id).label("documents"),
+            sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks"),
+        )
+        .select_from(collections.outerjoin(documents, same))
+        .where(collections.c.removed_at.is_(None))
+        .group_by(collections.c.tenant, collections.c.collection, collections.c.embedder)
+        .order_by(collections.c.tenant, collections.c.collection)
+    )
+    return [StoredCollection(**row) for row in await database.rows(counted)]
+
+
+def store(copied: Copied, content: _Content, store_: ObjectStore, seal: Seal) -> Made:
+    """Stores a copy: its pieces, and once they are safe its manifest. Blocks.
+
+    Uploads that no document waits for are left out.
+
+    Raises:
+        StorageError: The place is full or lost pieces, or a file cannot be read.
+    """
+    files = {
+        path: place
+        for path, place in copied.files.items()
+        if not path.startswith(f"{SPOOL}/") or path in content.spooled
+    }
+    pieces = Pieces(store_, seal)
+    pieces.look()
+    stored = pieces.store(files)
+    manifest = Manifest(
+        id=new_id(copied.made_at),
+        made_at=copied.made_at,
+        catalog=HEAD,
+        kinds=dict(copied.kinds),
+        collections=content.collections,
+        unsettled=tuple((scope.tenant, scope.collection) for scope in copied.unsettled),
+        missing=tuple(sorted(content.needed - files.keys())),
+        files=tuple(stored),
+    )
+    store_.settle()
+    pieces.look()
+    if lost := pieces.missing(manifest):  # `rag backup prune` ran beside it
+        raise StorageError(
+            f"Pieces of {len(lost):,} files were removed from the place of the backups while this"
+            f" one was made, the first of {lost[0]}: no backup was made. Run it again.",
+            code="backup_lost",
+        )
+    write_manifest(store_, seal, manifest)
+    store_.settle()
+    return Made(manifest, pieces.written, pieces.reused)

@@ -1,0 +1,150 @@
+"""Writes a backup into a data folder that is missing or empty.
+
+A missing one is written under another name and renamed, in one step. One that is there, which may
+be the mount of a volume, has the file `restoring` until all of it, and of the servers, is written:
+no process opens it meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from rag.errors import ConfigError, StorageError
+from rag.operations.backup.manifest import Manifest
+from rag.operations.backup.pieces import Pieces, damaged
+from rag.process.disk_sync import sync_disk
+from rag.process.private_folder import CATALOG
+from retrieval.indexes.sparse_files import MIN_FREE
+
+_UNFINISHED = "restoring"
+_LISTED = 3
+
+
+def refuse_unfinished(data: Path) -> None:
+    """Raises ConfigError if the restore of a data folder was cut short."""
+    if (data / _UNFINISHED).exists():
+        raise ConfigError(
+            f"The data folder {data} is being restored, or that was cut short: run `rag restore`"
+            " again, which begins anew.",
+            code="restore_unfinished",
+        )
+
+
+def is_unfinished(data: Path) -> bool:
+    """Returns True if the restore of a data folder was cut short."""
+    return (data / _UNFINISHED).exists()
+
+
+def check_target(data: Path) -> None:
+    """Raises ConfigError unless a data folder is missing, empty, or of an unfinished restore."""
+    try:
+        held = list(data.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"{data} cannot be used: {error.strerror}.") from error
+    if held and not is_unfinished(data):
+        raise ConfigError(
+            f"The data folder {data} is not empty, and a backup replaces nothing: name a new one"
+            " with RAG_DATA_DIR, or move this one away.",
+            code="not_empty",
+        )
+
+
+def check_backup(manifest: Manifest, pieces: Pieces, beside: Path) -> None:
+    """Raises StorageError if pieces are missing, or the disk of `beside` has no room for them."""
+    pieces.look()
+    if missing := pieces.missing(manifest):
+        raise damaged(
+            f"pieces of {len(missing):,} files are missing or cut short:"
+            f" {', '.join(missing[:_LISTED])}"
+        )
+    there = next(place for place in (beside, *beside.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if free < manifest.bytes + MIN_FREE:
+        raise StorageError(
+            f"The backup needs {(manifest.bytes + MIN_FREE) >> 20:,} MiB, and the disk has"
+            f" {free >> 20:,} MiB free: nothing was written.",
+            code="disk_full",
+            detail=f"It was to be restored in {beside}.",
+        )
+
+
+def unpack(manifest: Manifest, pieces: Pieces, data: Path, *, within: bool) -> Path:
+    """Writes a backup into a new folder beside `data`, or within it; returns the folder. Blocks.
+
+    What an earlier call that was killed has left there is removed.
+
+    Raises:
+        StorageError: The backup is damaged, or the disk is full; the new folder is removed.
+    """
+    above, prefix = (data, ".restored-") if within else (data.parent, f".{data.name}.restored-")
+    try:
+        above.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in above.glob(f"{prefix}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=above))
+    except OSError as error:
+        raise StorageError(
+            f"{above} cannot be written: {error.strerror}.", code="disk_full"
+        ) from error
+    try:
+        pieces.write(manifest, folder)
+        sync_disk(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def begin(data: Path) -> None:
+    """Marks a data folder as unfinished, and removes what an unfinished restore has left in it."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (data / _UNFINISHED).touch()
+    _sync(data)
+    _clear(data)
+
+
+def give_up(data: Path) -> None:
+    """Empties a data folder whose restore failed."""
+    _clear(data)
+    (data / _UNFINISHED).unlink(missing_ok=True)
+
+
+def move_in(folder: Path, data: Path) -> None:
+    """Moves everything of a folder within a data folder into that, the catalog last."""
+    for place in sorted(folder.iterdir(), key=lambda path: path.name == CATALOG):
+        place.rename(data / place.name)
+    folder.rmdir()
+    _sync(data)
+
+
+def finish(data: Path) -> None:
+    """Ends the mark: the data folder is whole."""
+    (data / _UNFINISHED).unlink()
+    _sync(data)
+
+
+def put_in_place(folder: Path, data: Path) -> None:
+    """Renames a folder to its final name, in one step."""
+    folder.rename(data)
+    _sync(data.parent)
+
+
+def _clear(data: Path) -> None:
+    for left in data.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.name != _UNFINISHED:
+            left.unlink()
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

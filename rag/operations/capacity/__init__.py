@@ -1,0 +1,1 @@
+"""The capacity planner: formulas over a model's shapes, a load, and a table of GPUs."""

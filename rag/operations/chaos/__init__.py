@@ -1,0 +1,1 @@
+"""Experiments: faults in a test deployment under load, and whether its steady state holds."""

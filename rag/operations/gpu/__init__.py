@@ -1,0 +1,1 @@
+"""Health of the GPUs of a process, by NVML."""
