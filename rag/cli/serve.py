@@ -160,6 +160,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(socket.SOMAXCONN)  # connections wait from now on, and are not refused
     except OSError as error:
         listener.close()
         raise ConfigError(

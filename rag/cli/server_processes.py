@@ -91,7 +91,6 @@ class ServerProcesses:
         Raises:
             RagError: They cannot start.
         """
-        self._listener.listen(socket.SOMAXCONN)
         with (
             tempfile.TemporaryDirectory(prefix="plumbline-metrics-") as folder,
             _signals() as signals,
