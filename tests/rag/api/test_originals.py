@@ -23,6 +23,7 @@ from rag.types import Scope
 from retrieval.embedders.embedder import BertEmbedder
 from tests import papers
 from tests.in_process import ingested, serving_here
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 SCOPE = Scope(tenant="default", collection="default")
@@ -144,6 +145,8 @@ async def test_it_goes_when_its_document_is_replaced_or_deleted(
     await send(http, "hours.txt", b"The office opens at eight.")  # unchanged
     assert set(kept(service)) == {*before, first}
     await send(http, "hours.txt", b"The office opens at nine.")
+    # The old file goes once the new one is named in the catalog.
+    await until(lambda: first not in kept(service))
     [second] = set(kept(service)) - set(before)
     assert second != first
     assert (await content(http, document_id)).content == b"The office opens at nine."
