@@ -17,8 +17,6 @@ from tests.servers import rag, start
 
 MUCH = 0.8
 """Share of the killed backups that have everything to store."""
-EARLY = 0.5
-"""Share of the time of a whole backup within which one is killed."""
 
 
 def kills(data: Path, rounds: int, dice: random.Random) -> Counter[str]:
@@ -30,15 +28,16 @@ def kills(data: Path, rounds: int, dice: random.Random) -> Counter[str]:
     ends: Counter[str] = Counter()
     place = data.parent / "killed-backups"
     to = ("--place", str(place))
+    run("backup", "create", *to, data=data)  # the first takes longer
+    empty(place)
     began = time.monotonic()
     run("backup", "create", *to, data=data)
     seconds = time.monotonic() - began
     for _ in range(rounds):
         if dice.random() < MUCH:
-            shutil.rmtree(place / "objects", ignore_errors=True)  # there is much to write
-            shutil.rmtree(place / "manifests", ignore_errors=True)
+            empty(place)  # there is much to write
         before = listed(data, place)
-        if killed("backup", "create", *to, data=data, after=dice.uniform(0, EARLY * seconds)):
+        if killed("backup", "create", *to, data=data, after=dice.uniform(0, seconds)):
             ends["backup killed"] += 1
         for id_ in listed(data, place):
             run("backup", "verify", id_, *to, data=data)
@@ -62,6 +61,12 @@ def kills(data: Path, rounds: int, dice: random.Random) -> Counter[str]:
     left = [path.name for path in target.parent.glob(".killed-restore.*")]
     assert left == [], left
     return ends
+
+
+def empty(place: Path) -> None:
+    """Removes all backups."""
+    for name in ("objects", "manifests"):
+        shutil.rmtree(place / name, ignore_errors=True)
 
 
 def killed(*arguments: str, data: Path, after: float) -> bool:
