@@ -29,7 +29,7 @@ HEALTHY: dict[str, Any] = {
     "xids": [],
     "lost": False,
 }
-"""What the library says; of None, NVML_ERROR_NOT_SUPPORTED. `init` is nvmlInit's result."""
+"""The library's answers; of None, NVML_ERROR_NOT_SUPPORTED. `init` is nvmlInit's result."""
 _DEVICES = {UUID: 1, MIG: 2}
 """Handles: that of the MIG device, which is a part of the GPU, and that of the GPU."""
 

@@ -25,7 +25,7 @@ class Lease:
         self._ended = ended
 
     def end(self) -> None:
-        """Gives the lease back, in the background; again: nothing."""
+        """Gives the lease back, in the background. A second call does nothing."""
         self._ended.set()
 
 

@@ -49,8 +49,10 @@ async def _measured(settings: Settings, plan: Plan) -> dict[str, Any]:
         ]
     finally:
         embedder.close()
-    if isinstance(settings.generator, OpenAISettings | VllmSettings):
-        found.append(await _engine(settings.generator, plan))
+    best = plan.best
+    if best is not None and isinstance(settings.generator, OpenAISettings | VllmSettings):
+        planned = 1 / best.serving.step_seconds(1, plan.load.tokens_in)
+        found.append(await _engine(settings.generator, planned))
     lines = [each.line() for each in found]
     hours = plan.index.chunks * tokens / rate / 3600
     lines.append(f"So {plan.index.chunks:,} chunks are embedded in {hours:,.1f} hours here.")
@@ -77,7 +79,7 @@ async def _index(dim: int, tokens: float) -> Compared:
     )
 
 
-async def _engine(settings: OpenAISettings | VllmSettings, plan: Plan) -> Compared:
+async def _engine(settings: OpenAISettings | VllmSettings, planned: float) -> Compared:
     """Returns tokens/s of one answer by the engine that the settings name."""
     from rag.build.generation import open_model
 
@@ -85,11 +87,9 @@ async def _engine(settings: OpenAISettings | VllmSettings, plan: Plan) -> Compar
         model = await open_model(settings, stack)
         await _write(model)
         seconds = await _write(model)
-    best = plan.best
-    alone = 1 / best.serving.step_seconds(1, plan.load.tokens_in) if best else float("nan")
     return Compared(
         name=f"one answer by {settings.model}",
-        planned=alone,
+        planned=planned,
         measured=ANSWER_TOKENS / seconds,
         unit="tokens/s",
     )

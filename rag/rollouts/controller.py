@@ -41,7 +41,7 @@ class Controller:
         """Makes a controller; canaries do not grow while `frozen` returns a reason."""
         self._catalog = catalog
         self._frozen = frozen
-        self._held = "it is not known yet if they may" if frozen else ""
+        self._held = "the error budgets were not read yet" if frozen else ""
         self._rollouts = catalog.rollouts
         self._router = router
 
@@ -73,9 +73,14 @@ class Controller:
         self._router.follow(await self._rollouts.all())
 
     async def _follow(self, frozen: Frozen) -> None:
-        """Asks again and again if canaries may grow."""
+        """Asks again and again if canaries may grow; while that is not known, they do not."""
         while True:
-            before, self._held = self._held, await frozen()
+            before = self._held
+            try:
+                self._held = await frozen()
+            except Exception as error:  # noqa: BLE001 - otherwise nobody would ask again
+                self._held = f"it is not known if they may ({type(error).__name__})"
+                _log.error("What holds canaries cannot be read.", exc_info=error)
             rollout_metrics.frozen(held=bool(self._held))
             if self._held and self._held != before:
                 _log.warning("Canaries do not grow: %s", self._held)

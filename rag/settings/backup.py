@@ -13,7 +13,7 @@ _KEY_BYTES = 32
 
 
 class BackupSettings(Part):
-    """Where `rag backup` stores, and with which key."""
+    """The place and the key of backups."""
 
     to: str | None = Field(None, description="A folder, or s3://BUCKET/PREFIX.")
     key: SecretStr | None = Field(

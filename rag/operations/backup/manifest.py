@@ -1,4 +1,4 @@
-"""What a backup consists of. It is written last: a backup without a valid manifest is none."""
+"""The manifest of a backup. It is written last: a backup without a valid one does not exist."""
 
 from __future__ import annotations
 

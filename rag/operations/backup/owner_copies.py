@@ -1,4 +1,4 @@
-"""How a backup has the process that owns a data folder copy it, through files in the folder.
+"""Files by which a backup asks the process that owns a data folder for a copy.
 
 `backup/lock` is locked by whoever makes a backup. It writes `backup/request`; the owner removes
 that, copies the data to `backup/part`, and renames it to `backup/copy`, or writes `backup/error`.

@@ -65,7 +65,7 @@ class Encrypted:
     overhead = _NONCE_BYTES + _TAG_BYTES
 
     def __init__(self, key: bytes) -> None:
-        """Take a key of `KEY_BYTES` random bytes."""
+        """Takes a key of `KEY_BYTES` random bytes."""
         with needing("backup", for_="`backup.key`"):
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

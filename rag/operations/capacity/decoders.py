@@ -34,8 +34,6 @@ class Decoder:
     out_bias: bool | str = False
     head_norms: Literal["no", "each", "all"] = "no"
     gate: bool = False
-    gated_mlp: bool = True
-    norm_bias: bool = False
     sinks: bool = False
     expert_bias: bool = False
     mixed: bool = False
@@ -147,7 +145,7 @@ def feed_forward(fields: Fields, family: Decoder, number: int) -> Block:
     hidden = fields.size("hidden_size")
     if not (family.mixed and _is_mixed(fields, number)):
         bias = fields.flag("mlp_bias")
-        return mlp(hidden, fields.size("intermediate_size"), gated=family.gated_mlp, bias=bias)
+        return mlp(hidden, fields.size("intermediate_size"), gated=True, bias=bias)
     width = fields.size("moe_intermediate_size", "intermediate_size")
     experts = fields.size("num_experts", "num_local_experts", "n_routed_experts")
     chosen = fields.size("num_experts_per_tok", "experts_per_token")

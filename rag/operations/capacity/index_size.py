@@ -35,7 +35,7 @@ LOG_BYTES = 48 << 20
 TOKEN_VECTORS = 20 << 10
 """Bytes of a chunk with `reranker.stored`."""
 QDRANT_FACTOR = 1.5
-"""What Qdrant adds to vectors and to payload for its indexes, versions and optimization:
+"""Factor for what Qdrant adds to vectors and to payload for its indexes, versions and optimization:
 https://qdrant.tech/documentation/guides/capacity-planning/."""
 GRAPH_SECONDS = 49.0 / (100_000 * math.log(100_000))
 """Of the graph for a chunk and the logarithm of their number: 49 s for 100,000, 621 s for a million

@@ -22,7 +22,7 @@ KV_ELEMENTS = {"auto": None, "bf16": 2.0, "fp8": 1.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a load needs."""
+    """The plan for a load: GPUs, index, costs."""
 
     load: Load
     model: ModelShape

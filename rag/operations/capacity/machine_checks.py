@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,8 +125,3 @@ def _text(random: np.random.Generator, words: int) -> str:
 def _unit(rows: Float32Array) -> Float32Array:
     unit: Float32Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
-
-
-def lines_of(found: Sequence[Compared]) -> list[str]:
-    """Returns a line for each figure."""
-    return [each.line() for each in found]

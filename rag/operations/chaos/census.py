@@ -1,4 +1,4 @@
-"""What became of the documents of a load: none may be lost, and none may be there twice."""
+"""The fate of a load's documents: none may be lost, and none may be stored twice."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Qdrant:
 
 @dataclass(slots=True)
 class Deployment:
-    """What runs, by name.
+    """A running test deployment.
 
     Attributes:
         keeper: ends all of it, and has its folder.

@@ -44,7 +44,7 @@ class GpuWatch:
 
     @property
     def unknown(self) -> str:
-        """Why the state is not known; empty if it is."""
+        """The reason for which the state is not known; empty if it is known."""
         return self._unknown
 
     async def check_health(self) -> None:

@@ -50,6 +50,17 @@ class Budget:
         return self.remaining is not None and self.remaining <= 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sample:
+    """A sample of an answer; labels that it lacks are empty."""
+
+    name: str
+    job: str
+    sli: str
+    fingerprint: str
+    value: float
+
+
 async def read_budgets(
     settings: SloSettings, transport: httpx.AsyncBaseTransport | None = None
 ) -> list[Budget]:
@@ -90,24 +101,35 @@ def query(settings: SloSettings) -> str:
 
 async def _ask(
     url: str, expression: str, transport: httpx.AsyncBaseTransport | None
-) -> Sequence[Mapping[str, Any]]:
+) -> Sequence[_Sample]:
     async with httpx.AsyncClient(transport=transport, timeout=ASK_SECONDS) as client:
         try:
             address = f"{url.rstrip('/')}/api/v1/query"
             answer = await client.get(address, params={"query": expression})
             answer.raise_for_status()
-            samples: Sequence[Mapping[str, Any]] = answer.json()["data"]["result"]
+            samples = [_sample(each) for each in answer.json()["data"]["result"]]
         except httpx.HTTPStatusError as error:
             raise _unknown(url, f"answers {error.response.status_code}") from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unknown(url, f"does not answer ({type(error).__name__})") from error
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _unknown(url, "does not answer as Prometheus does") from error
     return samples
 
 
-def _check_rules(found: Sequence[Mapping[str, Any]], settings: SloSettings) -> None:
-    loaded = {each["metric"].get("fingerprint") for each in found} - {None}
+def _sample(found: Mapping[str, Any]) -> _Sample:
+    labels = found["metric"]
+    return _Sample(
+        name=labels["__name__"],
+        job=labels.get("job", ""),
+        sli=labels.get("sli", ""),
+        fingerprint=labels.get("fingerprint", ""),
+        value=float(found["value"][1]),
+    )
+
+
+def _check_rules(found: Sequence[_Sample], settings: SloSettings) -> None:
+    loaded = {each.fingerprint for each in found} - {""}
     assert settings.prometheus_url is not None  # noqa: S101 - it was asked
     if not loaded:
         raise _unknown(settings.prometheus_url, f"has no rules about objectives. {MADE_BY}")
@@ -116,13 +138,9 @@ def _check_rules(found: Sequence[Mapping[str, Any]], settings: SloSettings) -> N
         raise _unknown(settings.prometheus_url, wrong)
 
 
-def _values(found: Sequence[Mapping[str, Any]], name: str) -> dict[tuple[str, str], float]:
+def _values(found: Sequence[_Sample], name: str) -> dict[tuple[str, str], float]:
     """Returns the values of a series by job and indicator."""
-    return {
-        (each["metric"]["job"], each["metric"]["sli"]): float(each["value"][1])
-        for each in found
-        if each["metric"]["__name__"] == name
-    }
+    return {(each.job, each.sli): each.value for each in found if each.name == name}
 
 
 def _unknown(url: str, what: str) -> UpstreamError:

@@ -8,6 +8,7 @@ https://sre.google/workbook/alerting-on-slos/).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,6 @@ from rag.operations.slo.objectives import Objective, fingerprint, objectives
 from rag.settings.slo import SloSettings
 
 Rule = dict[str, Any]
-JOBS = "plumbline.*"
-"""Pattern of the jobs that the rules are about."""
 EVALUATION = 60
 """Seconds between evaluations of the rates."""
 BUDGET_EVALUATION = 120
@@ -88,7 +87,7 @@ def _recorded(settings: SloSettings) -> Iterator[Rule]:
     found = objectives(settings)
     yield _record("settings", "vector(1)", {"fingerprint": fingerprint(settings)}, of="slo")
     for each in found:
-        scraped = f'group by (job) (up{{job=~"{JOBS}"}})'
+        scraped = f"group by (job) (up{{job=~{json.dumps(settings.jobs)}}})"
         yield _record("objective", f"{each.share!r} * {scraped}", {"sli": each.sli}, of="slo")
     yield from _rates(found)
     bad, events = "plumbline:failures:rate5m", "plumbline:attempts:rate5m"

@@ -38,6 +38,9 @@ async def repeat(work: Callable[[], Awaitable[None]], *, alone: Alone, seconds: 
         except RagError as error:
             _log.error("The synthetic canary does not run: %s", error.in_full())
             await asyncio.sleep(LOOK_SECONDS)
+        except Exception as error:  # noqa: BLE001 - otherwise it would never run again
+            _log.error("The synthetic canary does not run.", exc_info=error)
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def watch(client: AsyncClient, *, tenant: str) -> None:

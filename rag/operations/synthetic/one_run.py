@@ -26,9 +26,9 @@ class UnmetError(Exception):
 
 @dataclass(slots=True)
 class Report:
-    """What a run found: `failure` is empty if all was well, `steps` has the seconds of each step.
+    """The result of a run: `failure` is empty if all was well.
 
-    The step that failed is the last one.
+    `steps` has the seconds of each step; the one that failed is the last.
     """
 
     failure: str = ""
