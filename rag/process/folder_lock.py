@@ -44,14 +44,20 @@ def own(folder: Path) -> Iterator[Callable[[str], None]]:
 
 def owner_url(folder: Path) -> str | None:
     """Returns the URL at which the owner of a folder serves it; None if there is none."""
-    if not folder.is_dir():
-        return None
+    url: str | None = _owner(folder)[1]
+    return url if is_owned(folder) else None
+
+
+def is_owned(folder: Path) -> bool:
+    """Returns True while a process owns a folder. Nothing is written for the look."""
     try:
-        with own(folder):
-            return None
-    except ConfigError:
-        url: str | None = _owner(folder)[1]
-        return url
+        with (folder / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # nobody has ever owned it
+        return False
+    return False
 
 
 def _describe(folder: Path, *, url: str | None) -> None:

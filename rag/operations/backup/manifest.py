@@ -103,8 +103,10 @@ class Manifest(_Model):
 
 
 def new_id(at: float) -> str:
-    """Returns the id of a backup that begins now; ids are in the order of time."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at))}-{secrets.token_hex(4)}"
+    """Returns the id of a backup of a time; ids are in the order of time, to the microsecond."""
+    fraction = int(at % 1 * 1e6)
+    random = secrets.randbelow(16**3)
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at))}-{fraction:05x}{random:03x}"
 
 
 def write_manifest(store: ObjectStore, seal: Seal, manifest: Manifest) -> None:

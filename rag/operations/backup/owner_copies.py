@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError, for_log
-from rag.process.folder_lock import own
+from rag.process.folder_lock import is_owned
 from rag.process.private_folder import BACKUP, make_private
 
 LOOK_SECONDS = 0.5
@@ -76,7 +76,7 @@ async def copy_of_owner(data: Path, folder: Path) -> Path:
                 " again, or stop that process first.",
                 code="owner_silent",
             )
-        if not _is_owned(data):
+        if not is_owned(data):
             raise UpstreamError(
                 "The process that owned the data folder has ended: run it again.", code="owner_gone"
             )
@@ -96,8 +96,8 @@ async def copying_on_request(
             folder = data / BACKUP
             if (folder / _REQUEST).exists():
                 await _answer(folder, copy)
-            elif (folder / _COPY).exists() and not _is_locked(folder / _LOCK):
-                await asyncio.to_thread(_empty, folder)  # whoever asked was killed
+            elif (folder / _COPY).exists():
+                await _tidy(folder)
 
     looking = asyncio.create_task(look())
     try:
@@ -105,6 +105,15 @@ async def copying_on_request(
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
+
+
+async def _tidy(folder: Path) -> None:
+    """Removes a copy if the process that asked for it was killed."""
+    try:
+        if not _is_locked(folder / _LOCK):
+            await asyncio.to_thread(_empty, folder)
+    except OSError as error:
+        _log.error("A copy for a backup cannot be removed: %s.", error.strerror)
 
 
 async def _answer(folder: Path, copy: Callable[[Path], Awaitable[None]]) -> None:
@@ -121,14 +130,6 @@ async def _answer(folder: Path, copy: Callable[[Path], Awaitable[None]]) -> None
         told = error.in_full() if isinstance(error, RagError) else f"{type(error).__name__}."
         with contextlib.suppress(OSError):  # the folder is gone, with whoever asked
             (folder / _ERROR).write_text(told)
-
-
-def _is_owned(data: Path) -> bool:
-    try:
-        with own(data):
-            return False
-    except ConfigError:
-        return True
 
 
 def _is_locked(file: Path) -> bool:
