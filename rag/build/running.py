@@ -129,12 +129,18 @@ async def synthetic_canary(service: Service, url: str) -> AsyncIterator[None]:
     It calls the service at `url`, unless the settings name another address.
 
     Raises:
-        ConfigError: Nobody is authenticated, so it cannot have a tenant of its own.
+        ConfigError: It has no key, or nobody is authenticated, so it cannot have a tenant of its
+            own.
     """
     settings = service.settings.synthetic
-    if not settings.every_minutes or settings.key is None:
+    if not settings.every_minutes:
         yield
         return
+    if settings.key is None:
+        raise ConfigError(
+            "synthetic.every_minutes needs synthetic.key: `rag keys create synthetic --tenant"
+            f" {settings.tenant} --scopes ask,read,write` makes one."
+        )
     if not service.settings.gateway.enabled:
         raise ConfigError(
             "The synthetic canary has a tenant of its own, which it gets by its key: set"

@@ -30,9 +30,4 @@ class SyntheticSettings(Part):
     def _has_its_own_tenant(self) -> Self:
         if self.tenant == DEFAULT_TENANT:
             raise ValueError(f"{self.tenant!r} is the tenant of others: name one for it alone")
-        if self.every_minutes and self.key is None:
-            raise ValueError(
-                "every_minutes needs synthetic.key: `rag keys create synthetic --tenant"
-                f" {self.tenant} --scopes ask,read,write` makes one"
-            )
         return self

@@ -182,8 +182,17 @@ async def test_a_run_ends_in_its_time(server: Server, keys: dict[str, str]) -> N
     assert "it took more than 0.001 s" in report.failure
 
 
-def test_a_server_that_authenticates_nobody_does_not_start_with_it(tmp_path: Path) -> None:
-    env = {"RAG_SYNTHETIC__KEY": "none", "RAG_SYNTHETIC__EVERY_MINUTES": "5"}
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ({"RAG_SYNTHETIC__KEY": "none"}, "gateway.enabled = true, or synthetic.every_minutes = 0"),
+        ({}, "synthetic.every_minutes needs synthetic.key"),
+    ],
+)
+def test_without_a_gateway_or_a_key_no_server_starts_with_it(
+    tmp_path: Path, key: dict[str, str], reason: str
+) -> None:
+    env = {"RAG_SYNTHETIC__EVERY_MINUTES": "5", **key}
     ran = rag("serve", "--port", "0", data=tmp_path / "data", env=env)
     assert ran.returncode == 2
-    assert "gateway.enabled = true, or synthetic.every_minutes = 0" in ran.stderr
+    assert reason in ran.stderr

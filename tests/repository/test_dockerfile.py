@@ -22,7 +22,7 @@ from tests.places import ROOT
 Instruction = tuple[str, str]
 IMAGE = ROOT / "deploy" / "image"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-EXTRAS = {"cluster", "mcp", "oidc", "openai", "traces"}
+EXTRAS = {"backup", "cluster", "mcp", "oidc", "openai", "traces"}
 DEVICES = ("cpu", "cuda")
 VLLM_HAS_ITS_OWN = {"apache-tvm-ffi", "numpy", "torch"}
 """Packages of which vLLM's build for CUDA needs another version than its build for CPUs."""

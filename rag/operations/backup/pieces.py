@@ -138,17 +138,18 @@ class Pieces:
         try:
             data = self._seal.unseal(name, self._store.read(name))
         except NotFoundError as error:
-            raise damaged(f"a piece of {of} is missing") from error
+            raise damaged(f"a piece of {of} is missing", name) from error
         if len(data) != piece.size or hashlib.sha256(data).hexdigest() != piece.sha256:
-            raise damaged(f"a piece of {of} was changed, or cut short")
+            raise damaged(f"a piece of {of} was changed, or cut short", name)
         return data
 
 
-def damaged(why: str) -> StorageError:
-    """Returns the error of a backup that cannot be restored."""
+def damaged(why: str, name: str = "") -> StorageError:
+    """Returns the error of a backup that cannot be restored; `name` is that of the object."""
     return StorageError(
         f"The backup is damaged: {why}. Restore another one; nothing was changed.",
         code="backup_damaged",
+        detail=f"The object is {name}. Remove it: the next backup stores it again." if name else "",
     )
 
 
