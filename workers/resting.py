@@ -38,11 +38,13 @@ def resting(app: Celery, name: str, queues: Sequence[str], gpus: GpuWatch | None
 def _follow(
     app: Celery, name: str, queues: Sequence[str], gpus: GpuWatch, ended: threading.Event
 ) -> None:
-    rests = False
+    rests: bool | None = False
     while not ended.wait(LOOK_SECONDS):
         unhealthy = bool(gpus.faults)
-        if unhealthy != rests and _told(app, name, queues, leave=unhealthy):
-            rests = unhealthy
+        if unhealthy == rests:
+            continue
+        rests = unhealthy if _told(app, name, queues, leave=unhealthy) else None
+        if rests is not None:
             _log.warning(
                 "This worker takes no more tasks: a GPU is unhealthy."
                 if rests
@@ -51,7 +53,10 @@ def _follow(
 
 
 def _told(app: Celery, name: str, queues: Sequence[str], *, leave: bool) -> bool:
-    """Has the worker leave its queues, or consume them again; returns True if it obeys."""
+    """Has the worker leave its queues, or consume them again; returns True if it obeys.
+
+    If not, it may have left some of them.
+    """
     tell = app.control.cancel_consumer if leave else app.control.add_consumer
     try:
         with connected(app) as connection:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from rag.errors import UpstreamError
 from rag.process.redis_calls import RedisCalls
@@ -73,13 +75,16 @@ class Leases:
             return bool(await self._redis.exists(_PREFIX + key))
 
     async def _hold(self, name: str, ended: asyncio.Event) -> None:
+        while not await _set_within(ended, RENEW_SECONDS):
+            await self._try(partial(self._redis.pexpire, name, int(LEASE_SECONDS * 1000)))
+        await self._try(partial(self._redis.delete, name))
+
+    async def _try(self, call: Callable[[], Awaitable[object]]) -> None:
+        """Makes a call; if it fails, the lease ends by itself."""
         try:
-            while not await _set_within(ended, RENEW_SECONDS):
-                async with self._calls.calling():
-                    await self._redis.pexpire(name, int(LEASE_SECONDS * 1000))
             async with self._calls.calling():
-                await self._redis.delete(name)
-        except UpstreamError as error:  # it ends by itself
+                await call()
+        except UpstreamError as error:
             _log.warning("Answer cache: a lease is not kept up: %s", error.in_full())
 
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from rag.build.embedding import build_embedder
 from rag.build.model_folders import with_model_folders
 from rag.build.storage import build_database, build_index
-from rag.errors import ConfigError, NotFoundError
+from rag.errors import ConfigError, NotFoundError, StorageError
 from rag.operations.backup import moving, owner_copies, packing, staging
 from rag.operations.backup.object_store import FolderStore, ObjectStore
 from rag.operations.backup.packing import Copied, Made
+from rag.operations.backup.restoring import refuse_unfinished
 from rag.operations.backup.sealing import Encrypted, Plain, Seal
+from rag.privacy.redaction import masked
 from rag.process.extras import needing
 from rag.process.folder_lock import own
 from rag.process.private_folder import CATALOG, INDEX, OLD_SETTINGS
@@ -30,6 +32,7 @@ from retrieval.bm25 import Bm25Encoder
 if TYPE_CHECKING:
     from rag.protocols import StoredIndex
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _BUCKET = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*?))?/*")
 
 
@@ -45,6 +48,10 @@ def build_store(settings: Settings, place: str | None = None) -> ObjectStore:
             "No place for backups is named: set backup.to to a folder or s3://BUCKET/PREFIX, or"
             " name one with --place."
         )
+    if _SCHEME.match(place) and not place.startswith("s3:"):
+        raise ConfigError(
+            f"{masked(place)} is no place for backups: name a folder or s3://BUCKET/PREFIX."
+        )
     if not place.startswith("s3:"):
         folder = Path(place).expanduser().resolve()
         data = settings.data_dir.resolve()
@@ -56,7 +63,7 @@ def build_store(settings: Settings, place: str | None = None) -> ObjectStore:
         return FolderStore(folder)
     bucket = _BUCKET.fullmatch(place)
     if bucket is None:
-        raise ConfigError(f"{place!r} has not the form s3://BUCKET/PREFIX.")
+        raise ConfigError(f"{masked(place)} has not the form s3://BUCKET/PREFIX.")
     with needing("backup", for_=f"{place}"):
         from rag.operations.backup.s3_store import S3Store
     return S3Store(bucket[1], bucket[2] or "")
@@ -77,6 +84,7 @@ async def make_backup(settings: Settings, store: ObjectStore, seal: Seal) -> Mad
         StorageError: The place is full, or the data is damaged.
     """
     data = settings.data_dir.resolve()
+    refuse_unfinished(data)
     if isinstance(settings.catalog, SqliteSettings) and not (data / CATALOG).is_file():
         raise NotFoundError(f"There is nothing to back up in {data}: it has no catalog.")
     with owner_copies.alone(data) as folder:
@@ -89,6 +97,8 @@ async def make_backup(settings: Settings, store: ObjectStore, seal: Seal) -> Mad
                 kinds=copied.kinds,
                 unsettled=copied.unsettled,
             )
+            if not copied.files[CATALOG].is_file():  # opened, it would be a new and empty one
+                raise StorageError("The copy of the data has no catalog: run it again.")
             content = await packing.read_catalog(copied.files[CATALOG])
             return await asyncio.to_thread(packing.store, everything, content, store, seal)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rag.build.backups import opened_index
 from rag.build.embedding import build_embedder
-from rag.build.model_folders import with_model_folders
+from rag.build.model_folders import registry_of, with_model_folders
 from rag.build.storage import build_database
 from rag.catalog.copying import check_empty, read_tables
 from rag.errors import ConfigError
@@ -49,6 +49,7 @@ async def restore(
     if not within:
         made = await asyncio.to_thread(restoring.unpack, manifest, pieces, data, within=False)
         restoring.put_in_place(made, data)
+        registry_of(settings).relink()
         return _unsettled(manifest)
     restoring.begin(data)
     try:
@@ -62,6 +63,7 @@ async def restore(
         raise
     restoring.move_in(made, data)
     restoring.finish(data)
+    registry_of(settings).relink()
     return _unsettled(manifest)
 
 
@@ -115,7 +117,12 @@ async def _fill_index(settings: Settings, manifest: Manifest, folder: Path) -> N
         async with opened_index(settings, folder) as target:
             for scope in _scopes(manifest):
                 await target.remove(scope)  # what an unfinished restore has left
-            await moving.move(_scopes(manifest), source, target)
+            try:
+                await moving.move(_scopes(manifest), source, target)
+            except BaseException:
+                for scope in _scopes(manifest):  # the next restore needs an empty index
+                    await target.remove(scope)
+                raise
     finally:
         await source.close()
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

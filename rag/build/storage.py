@@ -77,6 +77,7 @@ async def open_beside(settings: Settings) -> AsyncIterator[Storage]:
         ConfigError: The data folder cannot be used.
     """
     data = settings.data_dir.resolve()
+    refuse_unfinished(data)
     try:
         make_private(data)
     except OSError as error:

@@ -121,6 +121,22 @@ class Registry:
         temporary.symlink_to(folder)
         temporary.replace(link)
 
+    def relink(self) -> None:
+        """Makes the links of all versions again, if there is a registry: a backup has none of them.
+
+        Raises:
+            StorageError: They cannot be made.
+        """
+
+        def edit(contents: Contents) -> Contents:
+            for name, model in contents.models.items():
+                for version, record in model.versions.items():
+                    self.link(Reference(name, version), self.folder_of(record))
+            return contents
+
+        if (self.folder / FILE).is_file():
+            self.change(edit)
+
     def unlink(self, reference: Reference) -> None:
         """Removes the link of a version; for use in `change`.
 

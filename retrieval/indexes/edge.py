@@ -103,9 +103,13 @@ class EdgeIndex:
         )
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
-        """The ids of a document's chunks, or of all."""
-        shard = self._shards.open(scope.whole)
-        return shard.chunk_ids(document_id, scope.readers) if shard else set()
+        """The ids of a document's chunks, or of all; waits while the index is copied.
+
+        Ingestion begins with them: it waits, too, whether the collection is open or not.
+        """
+        async with self._shards.changing():
+            shard = self._shards.open(scope.whole)
+            return shard.chunk_ids(document_id, scope.readers) if shard else set()
 
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         """The chunks with these ids, in the order asked for."""

@@ -45,7 +45,7 @@ class OpenShards:
         self._used: dict[Scope, float] = {}
         """Time of the last use of each open previous version."""
         self._changes = 0
-        self._is_still = False
+        self._is_held = self._is_still = False
         self._moves, self._rests = asyncio.Event(), asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -54,7 +54,7 @@ class OpenShards:
 
         It is entered before the locks of scopes, and not twice.
         """
-        while self._is_still:
+        while self._is_held:
             await self._moves.wait()
         self._changes += 1
         try:
@@ -67,17 +67,18 @@ class OpenShards:
     @contextlib.asynccontextmanager
     async def still(self) -> AsyncIterator[None]:
         """During the block no file of a named generation changes; one such block at a time."""
-        while self._is_still:
+        while self._is_held:
             await self._moves.wait()
-        self._is_still = True
+        self._is_held = True  # no further change begins
         self._moves.clear()
         try:
             while self._changes:
                 self._rests.clear()
                 await self._rests.wait()
+            self._is_still = True
             yield
         finally:
-            self._is_still = False
+            self._is_held = self._is_still = False
             self._moves.set()
 
     def lock(self, scope: Scope) -> asyncio.Lock:

@@ -1,7 +1,9 @@
 """Files by which a backup asks the process that owns a data folder for a copy.
 
-`backup/lock` is locked by whoever makes a backup. It writes `backup/request`; the owner removes
-that, copies the data to `backup/part`, and renames it to `backup/copy`, or writes `backup/error`.
+`backup/lock` is locked by whoever makes a backup. It writes a token to `backup/request`; the owner
+removes that, copies the data to `backup/part-TOKEN`, and renames it to `backup/copy-TOKEN`, or
+writes `backup/error-TOKEN`. Nobody but the owner removes a part: it may be at work on it for one
+who was killed.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import fcntl
 import logging
 import shutil
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +26,7 @@ LOOK_SECONDS = 0.5
 """Seconds between two looks for a request, and for its answer."""
 BEGIN_SECONDS = 30.0
 """Seconds within which an owner begins to copy."""
-_LOCK, _REQUEST, _PART, _COPY, _ERROR = "lock", "request", "part", "copy", "error"
+_LOCK, _REQUEST, _PART, _COPY, _ERROR = "lock", "request", "part-", "copy-", "error-"
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +52,7 @@ def alone(data: Path) -> Iterator[Path]:
                 "Another backup of this data folder is being made: wait until it ends.",
                 code="backup_running",
             ) from None
-        _empty(folder)
+        _empty(folder, parts=not is_owned(data))
         try:
             yield folder
         finally:
@@ -63,12 +66,15 @@ async def copy_of_owner(data: Path, folder: Path) -> Path:
         UpstreamError: The owner does not begin within `BEGIN_SECONDS`, or has ended meanwhile.
         StorageError: It cannot copy the data.
     """
-    request = folder / _REQUEST
-    request.touch()
+    token, request = uuid.uuid4().hex, folder / _REQUEST
+    written = folder / f"{_REQUEST}.{token}"
+    written.write_text(token)
+    written.rename(request)
+    copy, failed = folder / f"{_COPY}{token}", folder / f"{_ERROR}{token}"
     latest = time.monotonic() + BEGIN_SECONDS
-    while not (folder / _COPY).is_dir():
-        if (folder / _ERROR).exists():
-            raise StorageError((folder / _ERROR).read_text())
+    while not copy.is_dir():
+        if failed.exists():
+            raise StorageError(failed.read_text() or "The disk of the data folder is full.")
         if request.exists() and time.monotonic() > latest:
             raise UpstreamError(
                 f"The process that owns the data folder has not begun to copy it within"
@@ -81,7 +87,7 @@ async def copy_of_owner(data: Path, folder: Path) -> Path:
                 "The process that owned the data folder has ended: run it again.", code="owner_gone"
             )
         await asyncio.sleep(LOOK_SECONDS / 5)
-    return folder / _COPY
+    return copy
 
 
 @contextlib.asynccontextmanager
@@ -96,7 +102,7 @@ async def copying_on_request(
             folder = data / BACKUP
             if (folder / _REQUEST).exists():
                 await _answer(folder, copy)
-            elif (folder / _COPY).exists():
+            elif any(folder.glob(f"{_COPY}*")):
                 await _tidy(folder)
 
     looking = asyncio.create_task(look())
@@ -117,19 +123,24 @@ async def _tidy(folder: Path) -> None:
 
 
 async def _answer(folder: Path, copy: Callable[[Path], Awaitable[None]]) -> None:
+    token = ""
     try:
+        token = (folder / _REQUEST).read_text()
         (folder / _REQUEST).unlink(missing_ok=True)
-        if not _is_locked(folder / _LOCK):  # the same
+        if not _is_locked(folder / _LOCK):  # whoever asked was killed
             return
-        (folder / _PART).mkdir(mode=0o700)
-        await copy(folder / _PART)
-        (folder / _PART).rename(folder / _COPY)
+        await asyncio.to_thread(_empty_of_parts, folder)
+        part = folder / f"{_PART}{token}"
+        part.mkdir(mode=0o700)
+        await copy(part)
+        part.rename(folder / f"{_COPY}{token}")
     except Exception as error:  # noqa: BLE001 - later requests need this loop
         message, bug = for_log(error)
         _log.error("The data folder was not copied for a backup: %s", message, exc_info=bug)
         told = error.in_full() if isinstance(error, RagError) else f"{type(error).__name__}."
+        await asyncio.to_thread(_empty_of_parts, folder)  # which may make room for the message
         with contextlib.suppress(OSError):  # the folder is gone, with whoever asked
-            (folder / _ERROR).write_text(told)
+            (folder / f"{_ERROR}{token}").write_text(told)
 
 
 def _is_locked(file: Path) -> bool:
@@ -141,10 +152,17 @@ def _is_locked(file: Path) -> bool:
     return False
 
 
-def _empty(folder: Path) -> None:
-    """Removes all but the lock, which must stay one file for all."""
+def _empty(folder: Path, *, parts: bool = False) -> None:
+    """Removes all but the lock, which must stay one file for all, and but for `parts` the parts."""
     for path in folder.iterdir():
+        if path.name.startswith(_PART) and not parts:
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.name != _LOCK:
             path.unlink(missing_ok=True)
+
+
+def _empty_of_parts(folder: Path) -> None:
+    for part in folder.glob(f"{_PART}*"):
+        shutil.rmtree(part, ignore_errors=True)

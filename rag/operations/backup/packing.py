@@ -13,6 +13,7 @@ from rag.catalog.database import HEAD
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import documents
 from rag.errors import StorageError
+from rag.operations.backup import marks
 from rag.operations.backup.manifest import (
     Manifest,
     StoredCollection,
@@ -105,6 +106,7 @@ def store(copied: Copied, content: _Content, store_: ObjectStore, seal: Seal) ->
     Uploads that no document waits for are left out.
 
     Raises:
+        BusyError: Old backups are being removed.
         StorageError: The place is full or lost pieces, or a file cannot be read.
     """
     files = {
@@ -112,27 +114,29 @@ def store(copied: Copied, content: _Content, store_: ObjectStore, seal: Seal) ->
         for path, place in copied.files.items()
         if not path.startswith(f"{SPOOL}/") or path in content.spooled
     }
-    pieces = Pieces(store_, seal)
-    pieces.look()
-    stored = pieces.store(files)
-    manifest = Manifest(
-        id=new_id(copied.made_at),
-        made_at=copied.made_at,
-        catalog=HEAD,
-        kinds=dict(copied.kinds),
-        collections=content.collections,
-        unsettled=tuple((scope.tenant, scope.collection) for scope in copied.unsettled),
-        missing=tuple(sorted(content.needed - files.keys())),
-        files=tuple(stored),
-    )
-    store_.settle()
-    pieces.look()
-    if lost := pieces.missing(manifest):  # `rag backup prune` ran beside it
-        raise StorageError(
-            f"Pieces of {len(lost):,} files were removed from the place of the backups while this"
-            f" one was made, the first of {lost[0]}: no backup was made. Run it again.",
-            code="backup_lost",
+    id_ = new_id(copied.made_at)
+    with marks.making(store_, id_):
+        pieces = Pieces(store_, seal)
+        pieces.look()
+        stored = pieces.store(files)
+        manifest = Manifest(
+            id=id_,
+            made_at=copied.made_at,
+            catalog=HEAD,
+            kinds=dict(copied.kinds),
+            collections=content.collections,
+            unsettled=tuple((scope.tenant, scope.collection) for scope in copied.unsettled),
+            missing=tuple(sorted(content.needed - files.keys())),
+            files=tuple(stored),
         )
-    write_manifest(store_, seal, manifest)
-    store_.settle()
-    return Made(manifest, pieces.written, pieces.reused)
+        store_.settle()
+        pieces.look()
+        if lost := pieces.missing(manifest):  # `rag backup prune` ran beside it
+            raise StorageError(
+                f"Pieces of {len(lost):,} files were removed from the place of the backups while"
+                f" this one was made, the first of {lost[0]}: no backup was made. Run it again.",
+                code="backup_lost",
+            )
+        write_manifest(store_, seal, manifest)
+        store_.settle()
+        return Made(manifest, pieces.written, pieces.reused)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rag.errors import InputError
+from rag.operations.backup import marks
 from rag.operations.backup.manifest import MANIFESTS, ids, read_manifest
 from rag.operations.backup.object_store import ObjectStore
 from rag.operations.backup.pieces import Pieces
@@ -23,14 +24,19 @@ class Pruned:
 def prune(store: ObjectStore, seal: Seal, *, keep: int) -> Pruned:
     """Keeps the newest backups, and removes all others and then the pieces that none needs.
 
-    Every manifest that stays is read first: if one cannot be, nothing is removed. A backup that is
-    made meanwhile fails rather than lack a piece.
+    Every manifest that stays is read first: if one cannot be, nothing is removed.
 
     Raises:
         InputError: None would be left.
+        BusyError: A backup is being made.
     """
     if keep < 1:
         raise InputError("At least one backup is kept.")
+    with marks.pruning(store):
+        return _prune(store, seal, keep)
+
+
+def _prune(store: ObjectStore, seal: Seal, keep: int) -> Pruned:
     found = ids(store)
     kept, old = found[-keep:], found[:-keep]
     pieces = Pieces(store, seal)

@@ -69,7 +69,12 @@ class S3Store:
         for i in range(0, len(keys), _REMOVED_AT_ONCE):
             some = {"Objects": keys[i : i + _REMOVED_AT_ONCE]}
             with self._errors():
-                self._client.delete_objects(Bucket=self._bucket, Delete=some)
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete=some)
+            if refused := answer.get("Errors"):
+                raise StorageError(
+                    f"The bucket {self._bucket!r} of the backups keeps {len(refused):,} objects"
+                    f" that are to be removed: {refused[0].get('Code')}."
+                )
 
     def settle(self) -> None:
         """Does nothing: what a put has answered is stored."""
@@ -89,5 +94,5 @@ class S3Store:
         except BotoCoreError as error:
             raise UpstreamError(
                 f"The bucket {self._bucket!r} of the backups cannot be reached.",
-                detail=f"{error}",
+                detail=type(error).__name__,
             ) from error

@@ -22,7 +22,7 @@ from rag.errors import StorageError
 from rag.process.private_folder import CATALOG, INDEX, MODELS, ORIGINALS, SPOOL
 from rag.protocols import MovableIndex
 from retrieval.indexes.edge_generations import CURRENT, generations
-from retrieval.indexes.sparse_files import copy_tree
+from retrieval.indexes.sparse_files import check_room, copy_tree, size_of
 
 LINKED = (SPOOL, ORIGINALS, MODELS)
 """Folders of files that are made once and not changed: links to them stay as they are."""
@@ -36,6 +36,7 @@ async def copy_data(data: Path, to: Path, *, index: MovableIndex, database: Data
     Questions are answered meanwhile, and documents are written once the index is copied.
     """
     try:
+        await asyncio.to_thread(_check_room, data / INDEX, to)
         await asyncio.to_thread(link_files, data, to)  # before they are ingested and dropped
         async with index.still():
             at = time.time()
@@ -47,7 +48,8 @@ async def copy_data(data: Path, to: Path, *, index: MovableIndex, database: Data
         (to / MOMENT).write_text(json.dumps(at))
     except OSError as error:
         raise StorageError(
-            f"The data folder cannot be copied: {error.strerror}.", detail=f"It is {data}."
+            f"The data folder cannot be copied: {error.strerror or 'the disk may be full'}.",
+            detail=f"It is {data}.",
         ) from error
 
 
@@ -76,11 +78,19 @@ def _parts_of(home: Path) -> list[Path]:
     return [home / name for name in generations(home)]
 
 
+def _check_room(index: Path, to: Path) -> None:
+    """Raises StorageError if the disk has no room for a copy of the index."""
+    homes = [current.parent for current in index.glob(f"*/*/{CURRENT}")]
+    size = sum(size_of(part) for home in homes for part in _parts_of(home))
+    check_room(to, needed=size)
+
+
 def _copy_index(index: Path, to: Path) -> None:
-    to.mkdir(parents=True)
+    to.mkdir()
     for current in index.glob(f"*/*/{CURRENT}"):
         home = to / current.parent.relative_to(index)
-        home.mkdir(parents=True)
+        home.parent.mkdir(exist_ok=True)
+        home.mkdir()
         for generation in _parts_of(current.parent):
             copy_tree(generation, home / generation.name)
         shutil.copyfile(current, home / CURRENT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import shutil
@@ -13,13 +14,18 @@ import pytest
 
 from rag.build.backups import build_store
 from rag.build.ingest import open_ingesting
+from rag.build.model_folders import registry_of
 from rag.build.storage import open_storage
-from rag.errors import ConfigError, NotFoundError, RagError, StorageError
-from rag.operations.backup import restoring
+from rag.errors import BusyError, ConfigError, NotFoundError, RagError, StorageError
+from rag.model_registry.references import parse
+from rag.model_registry.upkeep import add
+from rag.operations.backup import marks, restoring
 from rag.operations.backup.manifest import ids
+from rag.operations.backup.owner_copies import alone, copy_of_owner, copying_on_request
 from rag.operations.backup.pruning import prune
 from rag.operations.backup.sealing import Plain
 from rag.operations.backup.staging import copy_data
+from rag.process.folder_lock import own
 from rag.settings.tree import Settings
 from tests.backups import (
     SCOPE,
@@ -33,6 +39,8 @@ from tests.backups import (
     manifest_file,
     settings_of,
 )
+from tests.model_folders import make_folder
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -311,3 +319,51 @@ async def test_without_backups_or_data_it_says_so(settings: Settings, tmp_path: 
         build_store(settings, str(settings.data_dir / "backups"))
     with pytest.raises(ConfigError, match="s3://BUCKET/PREFIX"):
         build_store(settings, "s3://")
+
+
+async def test_a_copy_for_one_who_was_killed_is_not_given_to_the_next(tmp_path: Path) -> None:
+    begun: list[Path] = []
+
+    async def copy(part: Path) -> None:
+        begun.append(part)
+        (part / "first").touch()
+        await asyncio.sleep(0.5)
+        (part / "last").touch()
+
+    with own(tmp_path):
+        async with copying_on_request(tmp_path, copy):
+            with alone(tmp_path) as folder:
+                asking = asyncio.create_task(copy_of_owner(tmp_path, folder))
+                await until(lambda: begun)
+                asking.cancel()
+            with alone(tmp_path) as folder:
+                found = await copy_of_owner(tmp_path, folder)
+                assert sorted(path.name for path in found.iterdir()) == ["first", "last"]
+                assert len(begun) == 2
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+
+
+async def test_no_backup_is_made_while_others_are_removed(settings: Settings) -> None:
+    await back_up(settings)
+    store = build_store(settings)
+    with marks.pruning(store), pytest.raises(BusyError, match="Old backups are being removed"):
+        await back_up(settings)
+    with marks.making(store, "one"), pytest.raises(BusyError, match="making/one"):
+        prune(store, Plain(), keep=1)
+    assert store.sizes("making") == store.sizes("pruning") == {}
+    assert len(prune(store, Plain(), keep=1).kept) == 1
+
+
+def test_a_place_of_another_kind_is_refused_without_its_secret(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="is no place for backups") as caught:
+        build_store(settings, "gs://key:topsecret@bucket/p")
+    assert "topsecret" not in str(caught.value)
+
+
+async def test_links_of_models_are_made_again(settings: Settings, tmp_path: Path) -> None:
+    model = make_folder(tmp_path / "model")
+    add(registry_of(settings), parse("m@1"), model, "generator", quantized=False)
+    await back_up(settings)
+    back = restored(settings)
+    await bring_back(settings, back)
+    assert registry_of(back).resolve(parse("m@1"), "generator").resolve() == model.resolve()
