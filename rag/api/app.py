@@ -102,16 +102,8 @@ def create_app(
         try:
             with watching(settings.gpu) as running.gpus:
                 await load()
-        except RagError as error:
-            running.failure = error
-        except OSError as error:
-            running.failure = StorageError("The service cannot start.", detail=f"{words(error)}.")
         except Exception as error:  # noqa: BLE001 - otherwise it would load for ever
-            _log.error("The service cannot start.", exc_info=error)
-            name = type(error).__name__
-            running.failure = RagError(
-                f"Internal error at the start, please report it: {name}. The log has the trace."
-            )
+            running.failure = _failure_of(error)
         loaded.set()
         on_failure()
 
@@ -130,6 +122,19 @@ def create_app(
     hosts = (*settings.server.allowed_hosts, host)
     app = app_without_lifespan(settings, running, lifespan=lifespan, hosts=hosts)
     return app
+
+
+def _failure_of(error: Exception) -> RagError:
+    """Returns the error for which a service cannot start; logs one that is a bug."""
+    if isinstance(error, RagError):
+        return error
+    if isinstance(error, OSError):
+        return StorageError("The service cannot start.", detail=f"{words(error)}.")
+    _log.error("The service cannot start.", exc_info=error)
+    name = type(error).__name__
+    return RagError(
+        f"Internal error at the start, please report it: {name}. The log has the trace."
+    )
 
 
 class _App(FastAPI):

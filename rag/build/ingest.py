@@ -29,6 +29,7 @@ from rag.telemetry.metering import Meter
 
 if TYPE_CHECKING:
     from ingest.chunkers.token_budget import CountTokens
+    from ingest.document_trace import DocumentTraces
     from ingest.parse_stage import Parsing
     from ingest.pipeline import IngestPipeline
     from ingest.reader_process import Parser
@@ -80,14 +81,11 @@ async def open_ingesting(
         StorageError: The stored data is damaged.
     """
     from ingest.cleanup import UNSUBMITTED_SECONDS, Cleanup
-    from ingest.document_trace import DocumentTraces
     from ingest.pipeline import IngestPipeline
     from ingest.settling import settling
     from ingest.sources.fetch import WebReader
     from ingest.sources.files import Spool
     from ingest.sources.originals import Originals
-    from rag.operations.backup.owner_copies import copying_on_request
-    from rag.operations.backup.staging import copy_data
     from retrieval.bm25 import Bm25Encoder
 
     settings = with_model_folders(settings)
@@ -128,18 +126,14 @@ async def open_ingesting(
             spool=spool,
             originals=originals,
             passages=build_passage_embedder(settings.reranker, embedder),
-            traces=DocumentTraces(
-                observer.traces.send, rate=settings.traces.rate, meter=partial(_charge, ledger)
-            ),
+            traces=_document_traces(settings, observer, ledger),
             count_tokens=embedder.count_tokens,
             cache=cache,
             seconds=settings.queue.task_seconds,
         )
         await stack.enter_async_context(cleanup.started())
         await stack.enter_async_context(settling(pipeline=ingest, index=index, catalog=catalog))
-        if settings.index.kind == "edge":
-            copy = partial(copy_data, data, index=index, database=storage.database)
-            await stack.enter_async_context(copying_on_request(data, copy))
+        await _serve_backups(settings, index, storage, stack)
         yield Ingesting(
             **attributes_of(storage),
             spool=spool,
@@ -152,6 +146,29 @@ async def open_ingesting(
             observer=observer,
             ledger=ledger,
         )
+
+
+async def _serve_backups(
+    settings: Settings, index: StoredIndex, storage: Storage, stack: contextlib.AsyncExitStack
+) -> None:
+    """Copies the data folder for backups that ask for it, if this process owns its index."""
+    if settings.index.kind != "edge":
+        return
+    from rag.operations.backup.owner_copies import copying_on_request
+    from rag.operations.backup.staging import copy_data
+
+    data = settings.data_dir.resolve()
+    copy = partial(copy_data, data, index=index, database=storage.database)
+    await stack.enter_async_context(copying_on_request(data, copy))
+
+
+def _document_traces(
+    settings: Settings, observer: Observer, ledger: Ledger | None
+) -> DocumentTraces:
+    from ingest.document_trace import DocumentTraces
+
+    meter = partial(_charge, ledger)
+    return DocumentTraces(observer.traces.send, rate=settings.traces.rate, meter=meter)
 
 
 def _charge(ledger: Ledger | None, task: Task) -> Meter:

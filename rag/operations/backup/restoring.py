@@ -25,7 +25,7 @@ _LISTED = 3
 
 def refuse_unfinished(data: Path) -> None:
     """Raises ConfigError if the restore of a data folder was cut short."""
-    if (data / _UNFINISHED).exists():
+    if is_unfinished(data):
         raise ConfigError(
             f"The data folder {data} is being restored, or that was cut short: run `rag restore`"
             " again, which begins anew.",
