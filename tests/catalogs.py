@@ -1,6 +1,10 @@
-"""Documents of a catalog: submitted, claimed and stored."""
+"""Documents of a catalog: submitted, claimed and stored. Its tables, described."""
 
 from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
 
 from rag.catalog.catalog import Catalog
 from rag.records import Submission, Task
@@ -49,3 +53,21 @@ async def succeed(
         chunks=0 if duplicate_of else 3,
         duplicate_of=duplicate_of,
     )
+
+
+def described(connection: sa.Connection) -> dict[str, Any]:
+    """Returns each table's columns, keys and indexes; columns that came later may be the last."""
+    inspector, known = sa.inspect(connection), sa.MetaData()
+    known.reflect(connection)
+    return {
+        name: (
+            sorted(repr(column) for column in inspector.get_columns(name)),
+            inspector.get_pk_constraint(name),
+            inspector.get_foreign_keys(name),
+            inspector.get_unique_constraints(name),
+            sorted(
+                str(sa.schema.CreateIndex(index).compile(connection)) for index in table.indexes
+            ),
+        )
+        for name, table in known.tables.items()
+    }

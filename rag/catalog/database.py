@@ -23,6 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from rag.catalog.absence import Absence
 from rag.catalog.advisory_locks import POLL_SECONDS, AdvisoryLocks
 from rag.catalog.database_errors import disk_full, lost_connection, reason
+from rag.catalog.tables import metadata
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 from rag.privacy.redaction import masked, scrubbed
 from rag.process.extras import needing
@@ -32,6 +33,13 @@ T = TypeVar("T")
 HEAD = "0026"
 """The newest migration in `rag.catalog.migrations`."""
 MIGRATIONS = "rag.catalog:migrations"
+_VERSION = sa.Table(
+    "alembic_version",
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32)),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""The table in which Alembic keeps the version, as it makes it."""
 _CONNECT_SECONDS = 10
 _POOL = 10
 _IDLE_SECONDS = 0.2
@@ -341,8 +349,14 @@ def is_current(connection: sa.Connection) -> bool:
 def upgrade(connection: sa.Connection) -> None:
     """Brings the tables to `HEAD`, within the current transaction of the connection.
 
-    Alembic is imported here, because its import takes longer than the check for an upgrade.
+    An empty database gets them at once. Alembic is imported here, for those that have older ones:
+    its import takes longer than the check for an upgrade.
     """
+    if not sa.inspect(connection).get_table_names():
+        metadata.create_all(connection, checkfirst=False)
+        _VERSION.create(connection)
+        connection.execute(_VERSION.insert().values(version_num=HEAD))
+        return
     from alembic import command
     from alembic.config import Config
 

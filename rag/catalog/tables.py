@@ -150,7 +150,7 @@ tasks = sa.Table(
     sa.Column("expires_at", sa.Float),
     sa.Column("traceparent", sa.String),
     sa.Column("acl", sa.String),
-    sa.Column("turn", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("turn", sa.Integer, nullable=False, server_default="0"),
     sa.Index("tasks_by_turn", "state", "bulk", "turn", "id"),
     sa.Index("tasks_by_stage", "state", "stage", "bulk", "job_id"),
     sa.Index("tasks_unsent", "bulk", "turn", "id", postgresql_where=sa.text("queued_at IS NULL")),

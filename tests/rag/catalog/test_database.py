@@ -19,6 +19,7 @@ from rag.catalog.schema import metadata
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import collections, documents
 from rag.errors import BusyError, ConfigError, UpstreamError
+from tests.catalogs import described
 from tests.postgres import LOSE_LOCKS, PostgresServer, lose_locks
 
 pytestmark = pytest.mark.anyio
@@ -28,10 +29,29 @@ def differences(connection: sa.Connection) -> list[object]:
     return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
 
-async def test_the_migrations_make_the_tables_that_are_asked(empty_database: Database) -> None:
+def migrate(connection: sa.Connection) -> None:
+    """Makes all tables anew, by the migrations alone."""
+    known = sa.MetaData()
+    known.reflect(connection)
+    known.drop_all(connection)
+    config = Config()
+    config.set_main_option("script_location", "rag.catalog:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def test_an_empty_database_gets_the_tables_that_the_migrations_make(
+    empty_database: Database,
+) -> None:
     await empty_database.open()
     async with empty_database.write() as db:
+        at_once = await db.run_sync(described)
+        await db.run_sync(migrate)
         assert await db.run_sync(differences) == []
+        migrated = await db.run_sync(described)
+        [version] = await db.execute(sa.text("SELECT version_num FROM alembic_version"))
+    assert at_once == migrated
+    assert version.version_num == HEAD
 
 
 def test_the_newest_migration_is_the_one_that_is_run() -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
-import sqlite3
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -29,6 +27,7 @@ from rag.catalog.database import Database, PostgresDatabase
 from rag.catalog.schema import metadata
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import StorageError
+from tests.catalogs import described
 from tests.disks import fill as fill_disk
 from tests.disks import small_disk
 from tests.postgres import PostgresServer
@@ -113,14 +112,13 @@ def check_upgraded(connection: sa.Connection, filled: set[str]) -> None:
 
 def contents(file: Path) -> list[Any]:
     """Returns a catalog's version, the definitions of its tables, and their numbers of rows."""
-    with contextlib.closing(sqlite3.connect(file)) as db:
-        schema = db.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
+    with engine_of(file).connect() as connection:
+        schema = described(connection)
         counts = [
-            db.execute(f"SELECT count(*) FROM {name}").fetchone()
-            for kind, name, _ in schema
-            if kind == "table"
+            connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) for table in sorted(schema)
         ]
-        return [*schema, *counts, *db.execute("SELECT * FROM alembic_version")]
+        version = MigrationContext.configure(connection).get_current_revision()
+        return [schema, counts, version]
 
 
 def engine_of(file: Path) -> sa.Engine:
@@ -296,21 +294,26 @@ def test_a_full_disk_leaves_the_version_before(tmp_path: Path) -> None:
 
 
 def test_an_upgrade_of_postgres_that_was_killed_is_done_by_the_next_start(
-    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresServer,
 ) -> None:
     url = postgres.new_database()
 
     async def change(what: Callable[[sa.Connection], Any]) -> Any:
         database = PostgresDatabase(url)
-        await database.open()
         async with database.write() as db:
             result = await db.run_sync(what)
         await database.close()
         return result
 
-    with monkeypatch.context() as patch:
-        patch.setattr(product, "HEAD", "0001")
-        asyncio.run(change(fill))
-        filled = asyncio.run(change(lambda db: {table.name for table in tables(db)}))
-    assert killed_at(AMID_POSTGRES, lambda: opened(lambda: PostgresDatabase(url)))
+    def make_first(connection: sa.Connection) -> set[str]:
+        alembic = config()
+        alembic.attributes["connection"] = connection
+        command.upgrade(alembic, "0001")
+        fill(connection)
+        return {table.name for table in tables(connection)}
+
+    filled = asyncio.run(change(make_first))
+    start = partial(opened, lambda: PostgresDatabase(url))
+    assert killed_at(AMID_POSTGRES, start)
+    start()
     asyncio.run(change(lambda db: check_upgraded(db, filled)))
