@@ -179,7 +179,7 @@ def app_without_lifespan(
     app.state.running, app.state.settings = running, settings
     running.freeze = freeze_of(settings.slo)
     for router in _all_routers() if routers is None else routers:
-        app.include_router(router)
+        app.router.routes += router.routes  # `include_router` makes all anew, which takes 50 ms
     metadata = ResourceMetadata(settings)
     if routers is None:
         app.router.routes += [
