@@ -20,7 +20,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Protocol
 
-from tests.forked_models import forked_embedders, forking_server
+from tests.forked_children import forked_children, forking_servers
 from tests.forked_vllm import VllmContext
 
 IMPORTED = "tests.forked_imports"
@@ -68,7 +68,7 @@ class ForkedRag:
         streams = (str(stdin), str(stdout), str(stderr))
         self._process: ForkServerProcess = (VllmContext() if vllm else _context()).Process(
             target=_run,
-            args=(texts, str(cwd), dict(env), streams, forking_server()),
+            args=(texts, str(cwd), dict(env), streams, forking_servers()),
             daemon=not vllm,
         )
         self._process.start()
@@ -114,7 +114,7 @@ def _run(
     cwd: str,
     env: Mapping[str, str],
     streams: tuple[str, str, str],
-    forking: str,
+    forking: Mapping[str, str],
 ) -> None:
     """Runs a command in the forked process, and exits with its exit code."""
     flags = (os.O_RDONLY, *2 * (os.O_WRONLY | os.O_APPEND | os.O_CREAT,))
@@ -131,7 +131,7 @@ def _run(
     from rag.cli.main import main
 
     try:
-        with forked_embedders(forking):
+        with forked_children(forking):
             sys.exit(main(arguments))
     finally:
         atexit._run_exitfuncs()  # `multiprocessing` leaves without them

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks._models import quiet
 from rag.cli.main import main
-from tests.forked_models import forked_embedders, forking_server
+from tests.forked_children import forked_children, forking_servers
 from tests.forked_vllm import fork_engines
 from tests.tiny_llama import make_adapter
 from tests.trained_llama import make_trained_llama, rounded
@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fork_engines(monkeypatch)
-    with forked_embedders(forking_server()):
+    with forked_children(forking_servers()):
         yield
 
 

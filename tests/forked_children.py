@@ -1,6 +1,6 @@
-"""Forks the processes of embedders from one that has imported torch.
+"""Forks the processes of embedders and parsers from ones that have imported what they need.
 
-To import torch takes most of the time of such a process. In the fork, the `main` of
+To import it takes most of the time of such a process. In the fork, the `main` of
 `rag.process.child_process` runs as it does in a new interpreter.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import gc
+import importlib
 import os
 import pickle
 import select
@@ -25,22 +25,36 @@ from typing import Any
 from unittest import mock
 
 from rag.process import child_process
+from rag.process.imports import importing
 
+IMPORTED = {
+    "embedder": ("retrieval.embedders.bert_encoder", "retrieval.embedders.embedder"),
+    "parser": ("ingest.reader_process",),
+}
+"""What the processes of a name import. Torch is in no parser: its address space is limited."""
 MAX_REQUEST = 1 << 20
 MAX_FILES = 16
 STDERR = 2
 
 
 @cache
-def forking_server() -> str:
-    """Starts the process that forks, which ends with this one; returns its socket's path."""
+def forking_servers() -> Mapping[str, str]:
+    """Starts the processes that fork, which end with this one.
+
+    Returns:
+        The path of a socket for each name of processes.
+    """
+    return {name: _start(name) for name in IMPORTED}
+
+
+def _start(name: str) -> str:
     folder = tempfile.mkdtemp(prefix="plumbline-fork-")
     path = str(Path(folder) / "socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
         listener.listen()
         number = listener.fileno()
-        command = [sys.executable, "-m", "tests.forked_models", str(number)]
+        command = [sys.executable, "-m", "tests.forked_children", name, str(number)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number])
 
     def end() -> None:
@@ -77,13 +91,13 @@ class ForkedChild:
 
 
 @contextlib.contextmanager
-def forked_embedders(server: str) -> Iterator[None]:
-    """Lets `ChildProcess` start the embedders of this process by the server."""
+def forked_children(servers: Mapping[str, str]) -> Iterator[None]:
+    """Lets `ChildProcess` start embedders and parsers of this process by the servers."""
     popen = subprocess.Popen
 
     def start(command: Sequence[str], **options: Any) -> object:
-        if list(command[3:5]) == ["rag.process.child_process", "embedder"]:
-            return ForkedChild(server, command, options)
+        if command[3:4] == ["rag.process.child_process"] and command[4] in servers:
+            return ForkedChild(servers[command[4]], command, options)
         return popen(command, **options)
 
     with mock.patch.object(subprocess, "Popen", start):
@@ -127,10 +141,7 @@ def _become_child(name: str, env: Mapping[str, str], cwd: str, files: Sequence[i
 
 
 if __name__ == "__main__":
-    gc.disable()
-    import retrieval.embedders.bert_encoder
-    import retrieval.embedders.embedder  # noqa: F401
-
-    gc.freeze()
-    gc.enable()
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    with importing():
+        for module in IMPORTED[sys.argv[1]]:
+            importlib.import_module(module)
+    _serve(socket.socket(fileno=int(sys.argv[2])))
