@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
@@ -23,9 +24,11 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 from rag.catalog.catalog import Catalog  # noqa: E402
 from rag.catalog.database import Database, PostgresDatabase  # noqa: E402
 from rag.catalog.sqlite_database import SqliteDatabase  # noqa: E402
+from rag.process import child_process  # noqa: E402
 from rag.process.imports import importing  # noqa: E402
 from rag.types import Scope  # noqa: E402
 from tests.fakes import in_memory  # noqa: E402
+from tests.forked_children import forked_children, forking_server  # noqa: E402
 from tests.postgres import PostgresServer, name_of  # noqa: E402
 
 if TYPE_CHECKING:
@@ -171,6 +174,19 @@ async def catalog(database: Database) -> Catalog:
     made = Catalog(database)
     await made.open()
     return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_children() -> Iterator[None]:
+    """Parsers and embedders of services in this process are forked: see `tests.forked_children`."""
+    with forked_children(forking_server):
+        yield
+
+
+@pytest.fixture
+def new_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsers and embedders are started as they are outside of tests."""
+    monkeypatch.setattr(child_process, "subprocess", subprocess)
 
 
 @pytest.fixture(autouse=True)

@@ -131,7 +131,7 @@ def _run(
     from rag.cli.main import main
 
     try:
-        with forked_children(forking):
+        with forked_children(forking.__getitem__):
             sys.exit(main(arguments))
     finally:
         atexit._run_exitfuncs()  # `multiprocessing` leaves without them

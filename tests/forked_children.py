@@ -18,9 +18,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -37,17 +38,18 @@ MAX_FILES = 16
 STDERR = 2
 
 
-@cache
 def forking_servers() -> Mapping[str, str]:
-    """Starts the processes that fork, which end with this one.
+    """Returns the path of a socket for each name of processes; see `forking_server`."""
+    return {name: forking_server(name) for name in IMPORTED}
+
+
+@cache
+def forking_server(name: str) -> str:
+    """Starts the process that forks those of a name, and ends with this process.
 
     Returns:
-        The path of a socket for each name of processes.
+        The path of its socket.
     """
-    return {name: _start(name) for name in IMPORTED}
-
-
-def _start(name: str) -> str:
     folder = tempfile.mkdtemp(prefix="plumbline-fork-")
     path = str(Path(folder) / "socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
@@ -75,11 +77,11 @@ class ForkedChild:
         request = pickle.dumps((command[4], dict(options["env"]), str(Path.cwd())))
         files = [STDERR, *options["pass_fds"]]
         socket.send_fds(self._connection, [request], files)
-        self._pid = int(self._connection.recv(MAX_REQUEST))
+        self.pid = int(self._connection.recv(MAX_REQUEST))
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int:
         """Waits for the process to end: it has the other end of the connection."""
@@ -91,16 +93,16 @@ class ForkedChild:
 
 
 @contextlib.contextmanager
-def forked_children(servers: Mapping[str, str]) -> Iterator[None]:
+def forked_children(server_of: Callable[[str], str]) -> Iterator[None]:
     """Lets `ChildProcess` start embedders and parsers of this process by the servers."""
-    popen = subprocess.Popen
 
     def start(command: Sequence[str], **options: Any) -> object:
-        if command[3:4] == ["rag.process.child_process"] and command[4] in servers:
-            return ForkedChild(servers[command[4]], command, options)
-        return popen(command, **options)
+        if command[4] in IMPORTED:
+            return ForkedChild(server_of(command[4]), command, options)
+        return subprocess.Popen(command, **options)
 
-    with mock.patch.object(subprocess, "Popen", start):
+    forking = SimpleNamespace(Popen=start, DEVNULL=subprocess.DEVNULL)
+    with mock.patch.object(child_process, "subprocess", forking):
         yield
 
 

@@ -217,6 +217,7 @@ def peak(pid: int) -> float:
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("new_interpreters")
 async def test_half_a_megabyte_of_text_takes_little_memory(tmp_path: Path) -> None:
     record, ours, theirs = await ingested(tmp_path, "word other " * 50_000)
     assert record.state == "succeeded", record.failures

@@ -22,7 +22,7 @@ from rag.types import Document
 from tests import papers
 from tests.waiting import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("new_interpreters")]
 
 
 @contextmanager

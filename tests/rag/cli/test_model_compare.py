@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 
 from benchmarks._models import quiet
 from rag.cli.main import main
-from tests.forked_children import forked_children, forking_servers
 from tests.forked_vllm import fork_engines
 from tests.tiny_llama import make_adapter
 from tests.trained_llama import make_trained_llama, rounded
@@ -62,10 +60,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
     fork_engines(monkeypatch)
-    with forked_children(forking_servers()):
-        yield
 
 
 @pytest.fixture

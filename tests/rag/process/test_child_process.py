@@ -17,7 +17,7 @@ from rag.errors import ConfigError, UpstreamError
 from rag.process.child_process import ChildProcess
 from tests.waiting import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("new_interpreters")]
 
 Shouter = ChildProcess[list[str], list[str]]
 
