@@ -75,7 +75,7 @@ def killing(folder: Path, times: int) -> Iterator[list[int]]:
                         reader.kill()
                         killed.append(reader.pid)
                         before = settled(folder) + 1
-            time.sleep(0.001)
+            time.sleep(0.005)  # to list the children takes a few milliseconds itself
 
     thread = threading.Thread(target=run)
     thread.start()
