@@ -80,16 +80,24 @@ def start(
     log: Path,
     env: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
+    program: str = "",
     vllm: bool = False,
 ) -> Process:
     """Starts `rag`, whose output is appended to `log`.
 
-    `command` replaces `rag` as `tests.forked` starts it, where `vllm` tells that it uses vLLM.
+    `command` replaces `rag` as `tests.forked` starts it. There, `program` is Python that runs in
+    its place, and `vllm` tells that it uses vLLM.
     """
     settings = environment(data, env)
     if not command:
         return ForkedRag(
-            arguments, cwd=data.parent, env=settings, stdout=log, stderr=log, vllm=vllm
+            arguments,
+            cwd=data.parent,
+            env=settings,
+            stdout=log,
+            stderr=log,
+            program=program,
+            vllm=vllm,
         )
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -187,12 +195,13 @@ def rag(
     stdin: bytes = b"",
     cwd: Path | None = None,
     command: Sequence[str] = (),
+    program: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the command `rag`; returns its output as text. See `start` for `command`."""
+    """Runs `rag`; returns its output as text. See `start` for `command` and `program`."""
     data.parent.mkdir(parents=True, exist_ok=True)
     folder, settings = cwd or data.parent, environment(data, env)
     if not command:
-        return _forked(arguments, folder, settings, stdin)
+        return _forked(arguments, folder, settings, stdin, program)
     ran = subprocess.run(
         [*command, *arguments],
         cwd=folder,
@@ -208,12 +217,18 @@ def rag(
 
 
 def _forked(
-    arguments: Sequence[str | bytes | Path], cwd: Path, env: Mapping[str, str], stdin: bytes
+    arguments: Sequence[str | bytes | Path],
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: bytes,
+    program: str,
 ) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as made:
         given, out, err = (Path(made) / name for name in ("in", "out", "err"))
         given.write_bytes(stdin)
-        process = ForkedRag(arguments, cwd=cwd, env=env, stdin=given, stdout=out, stderr=err)
+        process = ForkedRag(
+            arguments, cwd=cwd, env=env, stdin=given, stdout=out, stderr=err, program=program
+        )
         try:
             code = process.wait(PATIENCE)
         finally:

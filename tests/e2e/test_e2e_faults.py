@@ -22,6 +22,7 @@ from tests.servers import (
     environment,
     rag,
     serving,
+    start,
     states,
     submit,
     wait_for,
@@ -60,13 +61,7 @@ class TestKilled:
         folder.mkdir()
         for n in range(DOCUMENTS):
             (folder / f"{n:02}.txt").write_text(text_of(n))
-        process = subprocess.Popen(
-            [*RAG, "ingest", str(folder)],
-            cwd=tmp_path,
-            env=environment(data),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = start("ingest", str(folder), data=data, log=tmp_path / "ingest.log")
         wait_for(lambda: "succeeded" in states(data), pause=0.005)
         process.kill()
         assert process.wait(PATIENCE) == -signal.SIGKILL
