@@ -26,6 +26,7 @@ T = TypeVar("T")
 RAG = (sys.executable, "-m", "rag.cli.main")
 PATIENCE = 240.0
 """Seconds that anything may take: far more than usual, so that a busy machine fails no test."""
+LONGEST_PAUSE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def serving(
             return False
 
         # An engine is more processes, which load torch.
-        wait_for(ready, seconds=3 * PATIENCE if vllm else PATIENCE)
+        wait_for(ready, seconds=3 * PATIENCE if vllm else PATIENCE, growth=1.2)
         yield server
 
 
@@ -238,12 +239,23 @@ def _forked(
         )
 
 
-def wait_for(look: Callable[[], T | None], *, seconds: float = PATIENCE, pause: float = 0.02) -> T:
-    """Calls `look` until its result is true, and returns that; fails after `seconds`."""
+def wait_for(
+    look: Callable[[], T | None],
+    *,
+    seconds: float = PATIENCE,
+    pause: float = 0.02,
+    growth: float = 1.0,
+) -> T:
+    """Calls `look` until its result is true, and returns that; fails after `seconds`.
+
+    The first pause between two calls is `pause` seconds, and each is `growth` times the one before,
+    up to `LONGEST_PAUSE`: `growth` is for calls that take time of a server that works.
+    """
     deadline = time.monotonic() + seconds
     while not (seen := look()):
         assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
         time.sleep(pause)
+        pause = min(growth * pause, max(pause, LONGEST_PAUSE))
     return seen
 
 
@@ -266,7 +278,7 @@ def ended(http: httpx.Client, job_id: str) -> Json:
         job: Json = http.get(f"/v1/jobs/{job_id}").json()
         return None if job["state"] in ("pending", "running") else job
 
-    return wait_for(look)
+    return wait_for(look, growth=1.2)
 
 
 def all_documents(

@@ -84,7 +84,7 @@ class TestEmbedded:
         assert set(answer) == ANSWER
         assert "hold hands" in answer["answer"]
 
-        listed = result(rag("status", "--json", data=data))
+        listed = result(rag("status", "--json", data=data, command=RAG))
         assert set(listed) == {"collections", "collection", "documents"}
         assert [set(each) for each in listed["documents"]] == [DOCUMENT] * 4
         chunks = {each["uri"].rpartition("/")[2]: each["chunks"] for each in listed["documents"]}
@@ -92,7 +92,7 @@ class TestEmbedded:
 
         owls = next(d["id"] for d in listed["documents"] if d["uri"].endswith("owls.md"))
         names = [str(library / "otters.txt"), owls]
-        assert result(rag("delete", *names, "--json", data=data)) == {"deleted": names}
+        assert result(rag("delete", *names, "--json", data=data, command=RAG)) == {"deleted": names}
 
         found = result(rag("search", "otters", "--json", data=data))
         assert set(found) == HITS
