@@ -27,6 +27,7 @@ from tests.servers import (
     submit,
     wait_for,
 )
+from tests.shallow_minilm import shallow
 
 DOCUMENTS = 80
 NO_OVERRIDE = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
@@ -214,18 +215,18 @@ class TestFullDisk:
     def test_while_the_index_grows(self, tmp_path: Path) -> None:
         """The index writes through memory maps, where a full disk would cause a fatal signal."""
         with small_disk(tmp_path / "disk", 400) as disk:
-            data, folder = disk / "data", tmp_path / "book"
+            data, folder, env = disk / "data", tmp_path / "book", shallow(tmp_path)
             folder.mkdir()
             for n in range(DOCUMENTS):
                 (folder / f"{n:02}.txt").write_text(text_of(n))
-            ran = rag("ingest", "-", data=data, stdin=b"The lighthouse is painted white.")
+            ran = rag("ingest", "-", data=data, env=env, stdin=b"The lighthouse is painted white.")
             assert ran.returncode == 0, ran.stderr
             filler = fill(disk, leave=400_000)
-            stopped = rag("ingest", folder, data=data)
+            stopped = rag("ingest", folder, data=data, env=env)
             assert stopped.returncode != 0
             filler.unlink()
-            assert "white" in rag("search", "lighthouse", data=data).stdout
-            ran = rag("ingest", folder, data=data)
+            assert "white" in rag("search", "lighthouse", data=data, env=env).stdout
+            ran = rag("ingest", folder, data=data, env=env)
             assert ran.returncode == 0, ran.stderr
             assert ran.stdout.startswith(f"{DOCUMENTS} documents")
             assert "failed" not in ran.stdout
