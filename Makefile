@@ -123,7 +123,7 @@ TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist loadfile 
 test: $(VENV)/.installed-dev $(TOOLS)
 	$(TESTS)
 
-attack: $(VENV)/.installed-dev
+attack: $(VENV)/.installed-dev chromium
 	$(BIN)/pytest -m attack
 
 fmt: $(VENV)/.installed-dev

@@ -55,11 +55,13 @@ class ForkedRag:
         stdin: Path | str = os.devnull,
         stdout: Path | str = os.devnull,
         stderr: Path | str = os.devnull,
+        program: str = "",
         vllm: bool = False,
     ) -> None:
         """Starts the process. Its standard streams are files, and output is appended.
 
-        With `vllm`, it has imported vLLM, too.
+        `program` is Python that runs in place of `rag`, with its arguments. With `vllm`, the
+        process has imported vLLM, too.
         """
         assert env.get("PYTHONPATH") == os.environ.get("PYTHONPATH"), "imported already: use RAG"
         texts = [os.fsdecode(argument) for argument in arguments]
@@ -68,7 +70,8 @@ class ForkedRag:
         streams = (str(stdin), str(stdout), str(stderr))
         self._process: ForkServerProcess = (VllmContext() if vllm else _context()).Process(
             target=_run,
-            args=(texts, str(cwd), dict(env), streams, forking_servers()),
+            args=(texts, str(cwd), dict(env), streams),
+            kwargs={"program": program, "forking": forking_servers()},
             daemon=not vllm,
         )
         self._process.start()
@@ -114,6 +117,8 @@ def _run(
     cwd: str,
     env: Mapping[str, str],
     streams: tuple[str, str, str],
+    *,
+    program: str,
     forking: Mapping[str, str],
 ) -> None:
     """Runs a command in the forked process, and exits with its exit code."""
@@ -132,6 +137,9 @@ def _run(
 
     try:
         with forked_children(forking.__getitem__):
-            sys.exit(main(arguments))
+            if program:
+                exec(program, {"__name__": "__main__"})
+            else:
+                sys.exit(main(arguments))
     finally:
         atexit._run_exitfuncs()  # `multiprocessing` leaves without them

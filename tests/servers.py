@@ -26,6 +26,7 @@ T = TypeVar("T")
 RAG = (sys.executable, "-m", "rag.cli.main")
 PATIENCE = 240.0
 """Seconds that anything may take: far more than usual, so that a busy machine fails no test."""
+LONGEST_PAUSE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +81,24 @@ def start(
     log: Path,
     env: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
+    program: str = "",
     vllm: bool = False,
 ) -> Process:
     """Starts `rag`, whose output is appended to `log`.
 
-    `command` replaces `rag` as `tests.forked` starts it, where `vllm` tells that it uses vLLM.
+    `command` replaces `rag` as `tests.forked` starts it. There, `program` is Python that runs in
+    its place, and `vllm` tells that it uses vLLM.
     """
     settings = environment(data, env)
     if not command:
         return ForkedRag(
-            arguments, cwd=data.parent, env=settings, stdout=log, stderr=log, vllm=vllm
+            arguments,
+            cwd=data.parent,
+            env=settings,
+            stdout=log,
+            stderr=log,
+            program=program,
+            vllm=vllm,
         )
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -157,7 +166,7 @@ def serving(
             return False
 
         # An engine is more processes, which load torch.
-        wait_for(ready, seconds=3 * PATIENCE if vllm else PATIENCE)
+        wait_for(ready, seconds=3 * PATIENCE if vllm else PATIENCE, growth=1.2)
         yield server
 
 
@@ -187,12 +196,13 @@ def rag(
     stdin: bytes = b"",
     cwd: Path | None = None,
     command: Sequence[str] = (),
+    program: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the command `rag`; returns its output as text. See `start` for `command`."""
+    """Runs `rag`; returns its output as text. See `start` for `command` and `program`."""
     data.parent.mkdir(parents=True, exist_ok=True)
     folder, settings = cwd or data.parent, environment(data, env)
     if not command:
-        return _forked(arguments, folder, settings, stdin)
+        return _forked(arguments, folder, settings, stdin, program)
     ran = subprocess.run(
         [*command, *arguments],
         cwd=folder,
@@ -208,12 +218,18 @@ def rag(
 
 
 def _forked(
-    arguments: Sequence[str | bytes | Path], cwd: Path, env: Mapping[str, str], stdin: bytes
+    arguments: Sequence[str | bytes | Path],
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: bytes,
+    program: str,
 ) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as made:
         given, out, err = (Path(made) / name for name in ("in", "out", "err"))
         given.write_bytes(stdin)
-        process = ForkedRag(arguments, cwd=cwd, env=env, stdin=given, stdout=out, stderr=err)
+        process = ForkedRag(
+            arguments, cwd=cwd, env=env, stdin=given, stdout=out, stderr=err, program=program
+        )
         try:
             code = process.wait(PATIENCE)
         finally:
@@ -223,12 +239,23 @@ def _forked(
         )
 
 
-def wait_for(look: Callable[[], T | None], *, seconds: float = PATIENCE, pause: float = 0.02) -> T:
-    """Calls `look` until its result is true, and returns that; fails after `seconds`."""
+def wait_for(
+    look: Callable[[], T | None],
+    *,
+    seconds: float = PATIENCE,
+    pause: float = 0.02,
+    growth: float = 1.0,
+) -> T:
+    """Calls `look` until its result is true, and returns that; fails after `seconds`.
+
+    The first pause between two calls is `pause` seconds, and each is `growth` times the one before,
+    up to `LONGEST_PAUSE`: `growth` is for calls that take time of a server that works.
+    """
     deadline = time.monotonic() + seconds
     while not (seen := look()):
         assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
         time.sleep(pause)
+        pause = min(growth * pause, max(pause, LONGEST_PAUSE))
     return seen
 
 
@@ -251,7 +278,7 @@ def ended(http: httpx.Client, job_id: str) -> Json:
         job: Json = http.get(f"/v1/jobs/{job_id}").json()
         return None if job["state"] in ("pending", "running") else job
 
-    return wait_for(look)
+    return wait_for(look, growth=1.2)
 
 
 def all_documents(

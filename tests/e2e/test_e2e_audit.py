@@ -6,8 +6,6 @@ import contextlib
 import json
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -16,7 +14,7 @@ import httpx
 import pytest
 
 from tests.e2e.test_deletion import holding
-from tests.servers import Json, Server, environment, rag, serving, submit
+from tests.servers import Json, Server, rag, serving, submit
 
 ON = {"RAG_GATEWAY__ENABLED": "true"}
 EVERY = ("--scopes", "ask,read,write,admin")
@@ -225,10 +223,7 @@ def check_gone(data: Path) -> None:
 def test_a_killed_deletion_is_finished_by_the_next(stored: Path) -> None:
     data, kills = stored, 0
     for left in (2, 4, 7, 11, 17, 25):
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(left), "tenants", "delete", "acme", "--yes"],
-            cwd=data.parent, env=environment(data), capture_output=True, check=False,
-        )  # fmt: skip
+        killed = rag(str(left), "tenants", "delete", "acme", "--yes", data=data, program=KILLED)
         if killed.returncode != -signal.SIGKILL:
             break
         kills += 1

@@ -73,7 +73,7 @@ class TestEmbedded:
         assert first["counts"]["succeeded"] == first["counts"]["total"] == 3
         assert first["outcomes"] == {"stored": 2, "duplicate": 1}
 
-        again = rag("ingest", "library/*.*", "library/deep", data=data, command=RAG)
+        again = rag("ingest", "library/*.*", "library/deep", data=data)
         assert again.returncode == 0
         assert "3 unchanged" in again.stdout
         assert "1 skipped" in again.stdout  # the glob names the photo too, which is not recognised
@@ -94,14 +94,14 @@ class TestEmbedded:
         names = [str(library / "otters.txt"), owls]
         assert result(rag("delete", *names, "--json", data=data, command=RAG)) == {"deleted": names}
 
-        found = result(rag("search", "otters", "--json", data=data, command=RAG))
+        found = result(rag("search", "otters", "--json", data=data))
         assert set(found) == HITS
         assert [hit["uri"] for hit in found["hits"]] == [(library / "copy.txt").as_uri()]
 
     def test_standard_input_and_collections(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
         text = b"The kettle is broken.\n"
-        ran = rag("ingest", "-", "--collection", "kitchen", data=data, stdin=text, command=RAG)
+        ran = rag("ingest", "-", "--collection", "kitchen", data=data, stdin=text)
         assert ran.returncode == 0
         assert "1 stored" in ran.stdout
         people = rag("search", "kettle", "--collection", "kitchen", data=data)

@@ -227,13 +227,15 @@ def test_a_run_that_is_killed_goes_on_and_other_settings_use_what_was_kept(
 ) -> None:
     port = free_port()
     with cluster.worker(RAG_QUEUE__METRICS_PORT=str(port)):
-        command = [*RAG, "eval", "run", "facts", "--out", "runs", "--at-once", "2"]
-        env = environment(cluster.data, cluster.settings)
-        with subprocess.Popen(
-            command, cwd=cluster.folder, env=env, stderr=subprocess.DEVNULL
-        ) as driver:
-            wait_for(lambda: cluster.lines("runs") >= 5)
-            driver.kill()
+        driver = start(
+            *("eval", "run", "facts", "--out", "runs", "--at-once", "2"),
+            data=cluster.data,
+            log=cluster.folder / "driver.log",
+            env=cluster.settings,
+        )
+        wait_for(lambda: cluster.lines("runs") >= 5)
+        driver.kill()
+        driver.wait()
         assert len(cluster.asked()) == 1
         before = (cluster.folder / "runs" / OUTCOMES).read_text()
         done = cluster.evaluate("facts", "--out", "runs")

@@ -22,10 +22,12 @@ from tests.servers import (
     environment,
     rag,
     serving,
+    start,
     states,
     submit,
     wait_for,
 )
+from tests.shallow_minilm import shallow
 
 DOCUMENTS = 80
 NO_OVERRIDE = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
@@ -56,17 +58,11 @@ def whole(job: Json) -> None:
 
 class TestKilled:
     def test_ingest(self, tmp_path: Path) -> None:
-        data, folder = tmp_path / "data", tmp_path / "book"
+        data, folder, env = tmp_path / "data", tmp_path / "book", shallow(tmp_path)
         folder.mkdir()
         for n in range(DOCUMENTS):
             (folder / f"{n:02}.txt").write_text(text_of(n))
-        process = subprocess.Popen(
-            [*RAG, "ingest", str(folder)],
-            cwd=tmp_path,
-            env=environment(data),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = start("ingest", str(folder), data=data, log=tmp_path / "ingest.log", env=env)
         wait_for(lambda: "succeeded" in states(data), pause=0.005)
         process.kill()
         assert process.wait(PATIENCE) == -signal.SIGKILL
@@ -74,7 +70,7 @@ class TestKilled:
         assert len(left) == DOCUMENTS
         assert 0 < left.count("succeeded") < DOCUMENTS
 
-        with serving(data) as server, server.client() as http:
+        with serving(data, env=env) as server, server.client() as http:
             wait_for(lambda: not {"pending", "running"} & set(states(data)))
             assert states(data) == ["succeeded"] * DOCUMENTS
             ran = rag("ingest", folder, "--url", server.url, data=tmp_path / "unused")
@@ -93,24 +89,24 @@ class TestKilled:
             assert held["default"] == held["undisturbed"] == sum(map(len, resumed.values()))
 
     def test_serve(self, tmp_path: Path) -> None:
-        data = tmp_path / "data"
+        data, env = tmp_path / "data", shallow(tmp_path)
         documents = [{"id": f"{n:02}", "text": text_of(n)} for n in range(DOCUMENTS)]
-        with serving(data) as server, server.client() as http:
+        with serving(data, env=env) as server, server.client() as http:
             job_id = http.post("/v1/documents", json={"documents": documents}).json()["job_id"]
             wait_for(lambda: "succeeded" in states(data), pause=0.005)
             server.kill()
         assert 0 < states(data).count("succeeded") < DOCUMENTS
 
-        with serving(data) as server, server.client() as http:
+        with serving(data, env=env) as server, server.client() as http:
             whole(ended(http, job_id))
             whole(submit(http, *documents, collection="undisturbed"))
             assert contents(http, "default") == contents(http, "undisturbed")
             assert not list((data / "spool").iterdir())
 
     def test_with_a_damaged_spool(self, tmp_path: Path) -> None:
-        data = tmp_path / "data"
+        data, env = tmp_path / "data", shallow(tmp_path)
         documents = [{"id": f"{n:02}", "text": text_of(n)} for n in range(DOCUMENTS)]
-        with serving(data) as server, server.client() as http:
+        with serving(data, env=env) as server, server.client() as http:
             job_id = http.post("/v1/documents", json={"documents": documents}).json()["job_id"]
             server.kill()
         spooled = sorted((data / "spool").iterdir())
@@ -119,7 +115,7 @@ class TestKilled:
             os.truncate(file, file.stat().st_size // 2)
         spooled[0].unlink()
 
-        with serving(data) as server, server.client() as http:
+        with serving(data, env=env) as server, server.client() as http:
             job = ended(http, job_id)
             assert job["state"] in ("failed", "partial")
             assert job["counts"]["failed"] > 0
@@ -219,18 +215,18 @@ class TestFullDisk:
     def test_while_the_index_grows(self, tmp_path: Path) -> None:
         """The index writes through memory maps, where a full disk would cause a fatal signal."""
         with small_disk(tmp_path / "disk", 400) as disk:
-            data, folder = disk / "data", tmp_path / "book"
+            data, folder, env = disk / "data", tmp_path / "book", shallow(tmp_path)
             folder.mkdir()
             for n in range(DOCUMENTS):
                 (folder / f"{n:02}.txt").write_text(text_of(n))
-            ran = rag("ingest", "-", data=data, stdin=b"The lighthouse is painted white.")
+            ran = rag("ingest", "-", data=data, env=env, stdin=b"The lighthouse is painted white.")
             assert ran.returncode == 0, ran.stderr
             filler = fill(disk, leave=400_000)
-            stopped = rag("ingest", folder, data=data)
+            stopped = rag("ingest", folder, data=data, env=env)
             assert stopped.returncode != 0
             filler.unlink()
-            assert "white" in rag("search", "lighthouse", data=data).stdout
-            ran = rag("ingest", folder, data=data)
+            assert "white" in rag("search", "lighthouse", data=data, env=env).stdout
+            ran = rag("ingest", folder, data=data, env=env)
             assert ran.returncode == 0, ran.stderr
             assert ran.stdout.startswith(f"{DOCUMENTS} documents")
             assert "failed" not in ran.stdout

@@ -87,8 +87,7 @@ async def test_a_killed_worker_s_document_comes_back_within_the_broker_s_time(
 
 async def start(cluster: Cluster, program: str, *options: str) -> Process:
     """Starts a worker that runs this program in place of `rag`."""
-    command = (sys.executable, "-c", program)
-    return await asyncio.to_thread(cluster.start_worker, *options, command=command)
+    return await asyncio.to_thread(cluster.start_worker, *options, program=program)
 
 
 def written(file: Path) -> str | None:

@@ -81,15 +81,15 @@ class Cluster:
             settings["RAG_QUEUE__METRICS_PORT"] = str(metrics)
         return settings | self.embedder | self.extra
 
-    def start_worker(self, *options: str, metrics: int = 0, command: Sequence[str] = ()) -> Process:
+    def start_worker(self, *options: str, metrics: int = 0, program: str = "") -> Process:
         """Starts a worker and waits until it takes tasks; `metrics` is Prometheus's port.
 
-        See `tests.servers.start` for `command`.
+        See `tests.servers.start` for `program`.
         """
         settings = self.settings(metrics=metrics)
         before = self.log.stat().st_size if self.log.exists() else 0
         worker = start(
-            "worker", *options, data=self.data, log=self.log, env=settings, command=command
+            "worker", *options, data=self.data, log=self.log, env=settings, program=program
         )
         self.started.append(worker)
 

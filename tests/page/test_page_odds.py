@@ -14,6 +14,7 @@ from tests.browser import Tab, needs_chromium, tab
 from tests.charging import key
 from tests.pdfs import lines, pdf
 from tests.servers import Server, finished, serving, wait_for
+from tests.shallow_minilm import shallow
 
 pytestmark = needs_chromium
 ELSEWHERE = "plumb.example"
@@ -40,7 +41,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 "twice.md": TWICE.encode(),
                 "twice.pdf": sheet,
                 "lamps.html": MARKED.encode(),
-                "lakes.md": SLOW.encode(),
             }.items():
                 form = {"collection": name.replace(".", "-")}
                 files = {"files": (name, content)}
@@ -129,12 +129,15 @@ def test_marks_of_a_document_are_not_those_of_the_page(server: Server, browser: 
         assert "five" not in opened.marked()
 
 
-def test_markdown_that_is_hard_to_parse_is_shown_as_text(server: Server, browser: Browser) -> None:
-    with tab(browser, server.url) as opened:
-        choose(opened, "lakes-md")
-        opened.ask("How deep is the lake?").locator(".source-card").first.click()
-        assert opened.marked() == "The lake is deep."
-        expect(opened.page.get_by_role("dialog")).to_contain_text("cannot be drawn")
+def test_markdown_that_is_hard_to_parse_is_shown_as_text(browser: Browser, tmp_path: Path) -> None:
+    env = shallow(tmp_path)  # for some hundred chunks
+    with serving(tmp_path / "data", env=env) as running, running.client() as http:
+        files = {"files": ("lakes.md", SLOW.encode())}
+        assert not finished(http, http.post("/v1/documents", files=files))["failures"]
+        with tab(browser, running.url) as opened:
+            opened.ask("How deep is the lake?").locator(".source-card").first.click()
+            assert opened.marked() == "The lake is deep."
+            expect(opened.page.get_by_role("dialog")).to_contain_text("cannot be drawn")
 
 
 def test_it_works_by_plain_http_from_another_machine(server: Server, browser: Browser) -> None:
