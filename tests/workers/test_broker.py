@@ -99,7 +99,7 @@ def test_a_worker_whose_clock_is_ahead_leaves_others_what_they_have_in_hand(
             monkeypatch.setattr("kombu.transport.redis.time", lambda: time.time() + 7200)
             channel.qos.restore_visible()
             assert waiting_in(ahead, "q") == 0
-            redis.QoS.restore_visible(channel.qos)
+            redis.QoS.restore_visible(channel.qos)  # type: ignore[no-untyped-call]
             assert waiting_in(ahead, "q") == 1, "kombu's own way gives it out again"
 
 
