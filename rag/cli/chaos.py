@@ -59,7 +59,8 @@ def _lines(body: output.Json) -> output.Lines:
     for row in body["phases"]:
         yield (
             f"{row['phase']:7} {row['questions']:4} questions: {row['right']} right,"
-            f" {row['wrong']} wrong, {row['failed']} failed; p95 {row['p95_seconds']:.3f} s"
+            f" {row['wrong']} wrong, {row['failed']} failed; median {row['median_seconds']:.3f} s,"
+            f" p95 {row['p95_seconds']:.3f} s"
         )
         for error, count in row["errors"].items():
             yield f"        {count} × {error}"
