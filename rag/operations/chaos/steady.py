@@ -111,7 +111,7 @@ def _count(samples: Sequence[Sample], outcome: str) -> int:
     return sum(each.outcome == outcome for each in samples)
 
 
-def _p95(samples: Sequence[Sample], phase: str) -> float:
+def _p95(samples: Sequence[Sample], phase: Phase) -> float:
     """Returns the 95th percentile of the seconds of a phase's questions, by the nearest rank."""
     taken = sorted(_seconds(samples, phase))
     return round(taken[min(len(taken) - 1, int(0.95 * len(taken)))], 3) if taken else 0.0
