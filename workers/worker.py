@@ -14,7 +14,7 @@ from celery import Celery
 from celery.signals import after_setup_logger, after_setup_task_logger
 
 from rag.operations.gpu.watching import GpuWatch, watching
-from rag.operations.notices.watch import watching as watching_notices
+from rag.operations.notices.looking import watching as watching_notices
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs, metrics

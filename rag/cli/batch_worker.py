@@ -13,7 +13,7 @@ from rag.api.deps import Running
 from rag.build.gateway import open_gateway
 from rag.build.running import start
 from rag.errors import ConfigError
-from rag.operations.notices.watch import watching
+from rag.operations.notices.looking import watching
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs, metrics

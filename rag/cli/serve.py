@@ -20,7 +20,7 @@ from rag.build.waiting import drain_seconds
 from rag.cli.draining_server import DrainingServer
 from rag.cli.server_processes import ServerProcesses, check_shareable
 from rag.errors import ConfigError
-from rag.operations.notices.watch import watching
+from rag.operations.notices.looking import watching
 from rag.privacy.redaction import words
 from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from rag.errors import ConfigError, RagError
-from rag.operations.notices.watch import watching
+from rag.operations.notices.looking import watching
 from rag.settings.generation import VllmModelSettings
 from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings

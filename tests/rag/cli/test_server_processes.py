@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rag.cli.server_processes import ServerProcesses
-from rag.operations.notices import watch
+from rag.operations.notices import looking
 from rag.settings.operations import ServerSettings
 from rag.telemetry import metrics
 from tests.servers import wait_for
@@ -46,7 +46,7 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_notice_ends_all_and_the_signal_that_follows_it_cuts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "FILE_SECONDS", 0.01)
+    monkeypatch.setattr(looking, "FILE_SECONDS", 0.01)
     notice = tmp_path / "notice"
     settings = ServerSettings(processes=COUNT, stop_notice=notice)
 

@@ -15,9 +15,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from rag.errors import UpstreamError
-from rag.operations.notices import http_notice, watch
+from rag.operations.notices import http_notice, looking
 from rag.operations.notices.http_notice import MAX_BYTES, HttpNotice
-from rag.operations.notices.watch import watching
+from rag.operations.notices.looking import watching
 from rag.settings.operations import ServerSettings
 from tests.metadata_server import AWS, AZURE, GOOGLE, MACHINE, Metadata, metadata_server
 from tests.servers import PATIENCE, free_port, wait_for
@@ -138,7 +138,7 @@ def failures() -> float:
 def test_failures_are_counted_and_logged_once_until_there_is_a_notice(
     cloud: Metadata, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watch, "URL_SECONDS", 0.01)
+    monkeypatch.setattr(looking, "URL_SECONDS", 0.01)
     cloud.pages["/taken"] = (500, "no")
     before, told = failures(), Event()
     settings = ServerSettings(stop_notice_url=f"{cloud.url}/taken")
@@ -154,7 +154,7 @@ def test_failures_are_counted_and_logged_once_until_there_is_a_notice(
 
 
 def test_a_file_is_a_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "FILE_SECONDS", 0.01)
+    monkeypatch.setattr(looking, "FILE_SECONDS", 0.01)
     told = Event()
     with watching(ServerSettings(stop_notice=tmp_path / "notice"), told.set):
         assert not told.is_set()
