@@ -23,11 +23,13 @@ async def conduct(name: str, *, seconds: float, qdrant: Qdrant | None) -> Report
         InputError: It needs a Qdrant server, and none is named.
         ConfigError: Something that it needs is not installed here.
         UpstreamError: A process of the deployment did not start.
+        PlumblineError: It does not answer when nothing is broken.
     """
     experiment = EXPERIMENTS[name]
     async with (
         experiment.deploys(qdrant)() as deployment,
         AsyncClient(deployment.url, retries=NEVER, timeout=_TIMEOUT_SECONDS) as client,
+        AsyncClient(deployment.url, timeout=_TIMEOUT_SECONDS) as patient,
     ):
         load = Load(client)
         await load.prepare()
@@ -41,6 +43,6 @@ async def conduct(name: str, *, seconds: float, qdrant: Qdrant | None) -> Report
                 await asyncio.sleep(seconds)
                 if recovered(load.samples, load.window):
                     break
-        counts = await census(client, load)
-        await client.delete_collection(COLLECTION)
+        counts = await census(patient, load)
+        await patient.delete_collection(COLLECTION)
         return judged(name, experiment, under_way, load.samples, counts)
