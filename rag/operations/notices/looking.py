@@ -6,7 +6,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 from rag.errors import UpstreamError
@@ -28,26 +27,30 @@ def watching(settings: ServerSettings, stop: Callable[[], object]) -> Iterator[N
     The sources are `stop_notice` and `stop_notice_url`.
     """
     ended = threading.Event()
-    with contextlib.ExitStack() as stack:
-        stack.callback(ended.set)
-        if settings.stop_notice is not None:
-            _start(partial(_has_file, settings.stop_notice), FILE_SECONDS, stop, ended)
-        if settings.stop_notice_url is not None:
-            notice = HttpNotice(settings.stop_notice_url)
-            stack.callback(notice.close)
-            _start(notice.read, URL_SECONDS, stop, ended)
+    if settings.stop_notice is not None:
+        _start(_follow_file, settings.stop_notice, stop, ended)
+    if settings.stop_notice_url is not None:
+        _start(_follow_url, settings.stop_notice_url, stop, ended)
+    try:
         yield
+    finally:
+        ended.set()  # without waiting: a request may be under way
 
 
-def _start(
-    read: Callable[[], str], seconds: float, stop: Callable[[], object], ended: threading.Event
-) -> None:
-    arguments = (read, seconds, stop, ended)
-    threading.Thread(target=_follow, args=arguments, name="notice", daemon=True).start()
+def _start(follow: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=follow, args=arguments, name="notice", daemon=True).start()
 
 
-def _has_file(path: Path) -> str:
-    return f"{path} is there" if path.exists() else ""
+def _follow_file(path: Path, stop: Callable[[], object], ended: threading.Event) -> None:
+    def read() -> str:
+        return f"{path} is there" if path.exists() else ""
+
+    _follow(read, FILE_SECONDS, stop, ended)
+
+
+def _follow_url(url: str, stop: Callable[[], object], ended: threading.Event) -> None:
+    with contextlib.closing(HttpNotice(url)) as notice:
+        _follow(notice.read, URL_SECONDS, stop, ended)
 
 
 def _follow(
