@@ -46,6 +46,7 @@ LONG = (
     "claims",
     "coverage",
     "dense",
+    "dispatch",
     "drift",
     "gateway",
     "graph",

@@ -37,7 +37,7 @@ def run(sizes: Sequence[int] = SIZES) -> Report:
         add(f"{count:,} tenants: first question p50", p50(asked["first"]), unit="ms CPU")
         add(f"{count:,} tenants: next question p50", p50(asked["next"]), unit="ms CPU")
         add(f"{count:,} tenants: next question p99", percentile(asked["next"], 99), unit="ms CPU")
-        add(f"{count:,} tenants: memory of it own", asked["own"] / MIB, unit="MiB")
+        add(f"{count:,} tenants: memory of its own", asked["own"] / MIB, unit="MiB")
         add(f"{count:,} tenants: open files", asked["files"])
         add(f"{count:,} tenants: threads", asked["threads"])
         add(f"{count:,} tenants: maps", asked["maps"])

@@ -15,10 +15,10 @@ from rag.catalog.batch_forgetting import CHANGED
 from rag.catalog.batch_queue import LEASE_SECONDS
 from rag.catalog.catalog import Catalog
 from rag.errors import BusyError, InputError, RagError, for_log
+from rag.process.background import running
 from rag.records import DAY, Batch, ClaimedLine, LineOutcome
 from rag.telemetry import batch_metrics
 from workers.batch_input import lines_of
-from workers.local_queue import running
 
 POLL_SECONDS = 1.0
 SWEEP_SECONDS = 5.0

@@ -9,6 +9,7 @@ from typing import Literal
 from celery import Celery
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
+from kombu.transport import TRANSPORT_ALIASES
 
 from rag.errors import UpstreamError
 from rag.privacy.redaction import masked, words
@@ -32,6 +33,9 @@ PING_SECONDS = 1.0
 SWEEP_SECONDS = 10
 """Seconds between a worker's checks of Redis for messages whose worker is gone."""
 
+# The setting `broker_transport` would do this as well, but drops the TLS of rediss://.
+TRANSPORT_ALIASES |= dict.fromkeys(("redis", "rediss"), "workers.redis_transport:Transport")
+
 
 def queue_of(stage: Stage, *, bulk: bool) -> str:
     """Returns the queue of tasks that wait for a stage; a worker may serve only some queues."""
@@ -49,7 +53,10 @@ def queues_of(stages: Iterable[Stage], priority: QueuePriority | None = None) ->
 
 def celery_app(settings: CeleryQueueSettings) -> Celery:
     """Returns an app that can send tasks; nothing is connected yet."""
-    app = Celery("plumbline", broker=settings.broker_url.get_secret_value())
+    url = settings.broker_url.get_secret_value()
+    app = Celery("plumbline", broker=url)
+    if url.startswith("rediss:"):  # kombu checks no certificate unless it is told to
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": "required"}
     app.conf.update(
         task_acks_late=True,  # a worker that dies has not done its task
         task_reject_on_worker_lost=True,

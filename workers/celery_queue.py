@@ -17,6 +17,7 @@ from celery import Celery
 
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError
+from rag.process.background import running
 from rag.records import DueTask
 from rag.types import Stage
 from workers.celery_app import (
@@ -29,7 +30,6 @@ from workers.celery_app import (
     send,
     waiting_in,
 )
-from workers.local_queue import running
 from workers.scoring_queue import Dispatch
 
 WINDOW = 64

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import (
-    AsyncIterator,
     Awaitable,
     Callable,
     Collection,
@@ -18,6 +17,7 @@ from typing import Any
 
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError, UpstreamError, for_log
+from rag.process.background import running
 from rag.records import Task
 from rag.types import Scope
 
@@ -37,17 +37,6 @@ DOWN_SECONDS = 0.25
 """The same, if the catalog is on a server that does not answer."""
 
 _log = logging.getLogger(__name__)
-
-
-@contextlib.asynccontextmanager
-async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs `work` beside the block, and cancels it at its end."""
-    runner = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        runner.cancel()
-        await asyncio.gather(runner, return_exceptions=True)
 
 
 def _raise_first(ended: Iterable[asyncio.Task[None]]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from rag.catalog.answers import Answers
 from rag.errors import RagError
-from workers.local_queue import running
+from rag.process.background import running
 
 AT_ONCE = 16
 """Number of answers that are given out together."""

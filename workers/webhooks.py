@@ -28,10 +28,10 @@ from ingest.sources.checked_network import CheckedNetwork
 from rag.catalog.catalog import Catalog
 from rag.errors import BusyError, NotFoundError, RagError, ReadError
 from rag.privacy.redaction import words
+from rag.process.background import running
 from rag.records import JobRecord, WebhookMessage
 from rag.settings.webhooks import WebhookSettings, key_of
 from rag.telemetry import metrics
-from workers.local_queue import running
 
 POLL_SECONDS = 1.0
 ATTEMPT_SECONDS = 15.0

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import socket
 from collections.abc import Sequence
+from functools import partial
 from uuid import uuid4
 
 from celery import Celery
 from celery.signals import after_setup_logger, after_setup_task_logger
 
 from rag.operations.gpu.watching import GpuWatch, watching
+from rag.operations.notices.looking import watching as watching_notices
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs, metrics
@@ -41,7 +45,7 @@ def work(
     stage: Stage | None = None,
     priority: QueuePriority | None = None,
 ) -> int:
-    """Works until SIGTERM or Ctrl-C; tasks under way are finished first.
+    """Works until SIGTERM, Ctrl-C or a notice; tasks under way are finished first.
 
     Takes documents through all stages, or with `stage` through that one alone; with `priority`
     only those of this priority. Serves metrics as soon as all is loaded.
@@ -64,7 +68,10 @@ def work(
     app.task(runtime.score, name=SCORE)
     app.task(runtime.answer, name=ASK)
     try:
-        with watching(settings.gpu) as gpus:
+        with (
+            watching(settings.gpu) as gpus,
+            watching_notices(settings.server, partial(os.kill, os.getpid(), signal.SIGTERM)),
+        ):
             if queue.metrics_port:  # probes look there for a worker that is loaded
                 metrics.serve(queue.metrics_host, queue.metrics_port)
             while _consume(app, name, queues, queue.concurrency, gpus):

@@ -19,11 +19,11 @@ from rag.client import NEVER, AsyncClient
 from rag.errors import ConfigError
 from rag.operations.gpu.watching import GpuWatch
 from rag.operations.synthetic import loop
+from rag.process.background import running
 from rag.protocols import Queue
 from rag.settings.storage import LocalQueueSettings
 from rag.settings.tree import Settings
 from rag.types import Answer, Query
-from workers.local_queue import running
 from workers.scoring_queue import ScoringQueue
 from workers.webhooks import WebhookQueue
 
@@ -148,15 +148,10 @@ async def synthetic_canary(service: Service, url: str) -> AsyncIterator[None]:
         )
     key = settings.key.get_secret_value()
     async with AsyncClient(settings.url or url, key=key, retries=NEVER) as client:
-        running = asyncio.create_task(
-            loop.repeat(
-                partial(loop.watch, client, tenant=settings.tenant),
-                alone=partial(service.catalog.alone, loop.LOCK, wait=False),
-                seconds=60 * settings.every_minutes,
-            )
+        work = loop.repeat(
+            partial(loop.watch, client, tenant=settings.tenant),
+            alone=partial(service.catalog.alone, loop.LOCK, wait=False),
+            seconds=60 * settings.every_minutes,
         )
-        try:
+        async with running(work):
             yield
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)

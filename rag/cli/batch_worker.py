@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from functools import partial
 
 from rag.api.app import app_without_lifespan
 from rag.api.batch_calls import answering_batches
@@ -12,6 +13,7 @@ from rag.api.deps import Running
 from rag.build.gateway import open_gateway
 from rag.build.running import start
 from rag.errors import ConfigError
+from rag.operations.notices.looking import watching
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs, metrics
@@ -20,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def work(settings: Settings) -> int:
-    """Works until SIGTERM or Ctrl-C; lines under way are then left to others.
+    """Works until SIGTERM, Ctrl-C or a notice; lines under way are then left to others.
 
     Raises:
         ConfigError: `batches.at_once` is 0, the port for metrics is taken, or another process owns
@@ -48,7 +50,9 @@ async def _work(settings: Settings) -> None:
         async with answering_batches(app, service):
             _serve_metrics(settings)  # probes look there for a worker that is loaded
             _log.warning("Lines of batches are answered here: ready.")
-            await stopped.wait()
+            loop = asyncio.get_running_loop()
+            with watching(settings.server, partial(loop.call_soon_threadsafe, stopped.set)):
+                await stopped.wait()
 
 
 def _serve_metrics(settings: Settings) -> None:

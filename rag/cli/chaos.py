@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from rag.cli import output
+from rag.cli.connection import own_errors
 from rag.errors import InputError
 from rag.operations.chaos.conduct import conduct
 from rag.operations.chaos.deployment import Qdrant
@@ -29,7 +30,8 @@ async def chaos(args: argparse.Namespace, settings: Settings) -> int:
             f"{args.experiment} starts processes on this machine, loads them and breaks them: it"
             " takes most of two cores for minutes. If that harms nobody here, add --i-know."
         )
-    report = await conduct(args.experiment, seconds=args.seconds, qdrant=qdrant)
+    with own_errors():
+        report = await conduct(args.experiment, seconds=args.seconds, qdrant=qdrant)
     output.show(report.json(), _lines, as_json=args.json)
     return 0 if report.holds else 1
 
@@ -59,7 +61,8 @@ def _lines(body: output.Json) -> output.Lines:
     for row in body["phases"]:
         yield (
             f"{row['phase']:7} {row['questions']:4} questions: {row['right']} right,"
-            f" {row['wrong']} wrong, {row['failed']} failed; p95 {row['p95_seconds']:.3f} s"
+            f" {row['wrong']} wrong, {row['failed']} failed; median {row['median_seconds']:.3f} s,"
+            f" p95 {row['p95_seconds']:.3f} s"
         )
         for error, count in row["errors"].items():
             yield f"        {count} × {error}"

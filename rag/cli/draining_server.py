@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from rag.api.deps import Running
 
-_TICKS = 10
-"""Ticks of uvicorn between looks for the notice: a second."""
 _log = logging.getLogger(__name__)
 
 
@@ -22,23 +19,23 @@ class DrainingServer(uvicorn.Server):
     It does not wait longer than `seconds`. A second signal stops it at once.
     """
 
-    def __init__(
-        self, config: uvicorn.Config, *, running: Running, seconds: float, notice: Path | None
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, *, running: Running, seconds: float) -> None:
         """Makes a server.
 
         Args:
             config: uvicorn's.
             running: the state of the app, which is told.
             seconds: for the requests under way.
-            notice: a file that appears when the machine is about to be taken away.
         """
         super().__init__(config)
         self._running = running
         self._seconds = seconds
-        self._notice = notice
         self._until = 0.0
-        self._signalled = False
+        self._noticed = self._signalled = False
+
+    def take_notice(self) -> None:
+        """Takes note that the machine is about to be taken away; any thread may call it."""
+        self._noticed = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins to drain at the first signal, if it did not before; stops at the second."""
@@ -50,17 +47,13 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Returns True when it is time to stop; called ten times a second."""
-        if counter % _TICKS == 0 and not self._running.draining and self._has_notice():
-            _log.warning("The notice %s is there.", self._notice)
+        if self._noticed and not self._running.draining:
             self._drain()
         stops = await super().on_tick(counter)
         if not self._running.draining:
             return stops
         is_late = time.monotonic() >= self._until
         return stops or is_late or not self.server_state.tasks
-
-    def _has_notice(self) -> bool:
-        return self._notice is not None and self._notice.exists()
 
     def _drain(self) -> None:
         self._until = time.monotonic() + self._seconds

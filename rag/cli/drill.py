@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rag.build.backups import build_seal, build_store
@@ -32,7 +33,7 @@ from rag.settings.gateway import GatewaySettings
 from rag.settings.operations import TraceSettings
 from rag.settings.storage import EdgeSettings, LocalQueueSettings, SqliteSettings
 from rag.settings.tree import Settings
-from rag.types import DEFAULT_TENANT, Principal
+from rag.types import PERMISSIONS, Principal
 
 TOP_K = 10
 _NO_ANSWER = (errors.ServerError, errors.UnreachableError, errors.RateLimitedError)
@@ -42,7 +43,7 @@ async def drill(args: argparse.Namespace, settings: Settings) -> int:
     """Compares the hits; returns 0 if they agree but for `ENOUGH`, else 1. It changes nothing.
 
     Raises:
-        InputError: No service is running, or it refuses a question.
+        InputError: No service is running, or it refuses the key or a question.
         UpstreamError: The service fails or is busy for longer than the client waits.
         StorageError: The backup is damaged, or there is no room beside.
     """
@@ -54,6 +55,7 @@ async def drill(args: argparse.Namespace, settings: Settings) -> int:
             " or name it with --url.",
             code="no_service",
         )
+    caller = await _caller(url)
     store, seal = build_store(settings, args.place), build_seal(settings)
     manifest = await chosen(args.id, store, seal)
     with tempfile.TemporaryDirectory(prefix="plumbline-drill-") as folder:
@@ -66,14 +68,18 @@ async def drill(args: argparse.Namespace, settings: Settings) -> int:
         questions = (
             [("default", question) for question in given]
             if given
-            else await sampled_questions(data / CATALOG, DEFAULT_TENANT)
+            else await sampled_questions(data / CATALOG, caller.tenant)
         )
+        questions = [each for each in questions if caller.reaches(each[0])]
         if not questions:
-            raise InputError("The backup has no sentence to ask: name a file with --questions.")
+            raise InputError(
+                f"The backup has no sentence of the tenant {caller.tenant!r} to ask: name a file"
+                " with --questions, or another tenant by its key."
+            )
         with activity("Asking", quiet=args.json):
             async with (
                 connect(url) as running,
-                client_for(None, aside, SEARCHING, Principal()) as other,
+                client_for(None, aside, SEARCHING, caller) as other,
             ):
                 asked, first = await _ask(questions, other, running)
     overlap = statistics.fmean(each.overlap for each in asked)
@@ -83,6 +89,7 @@ async def drill(args: argparse.Namespace, settings: Settings) -> int:
         "age_seconds": time.time() - manifest.made_at,
         "restore_seconds": restored,
         "answering_seconds": first - began,
+        "tenant": caller.tenant,
         "questions": len(asked),
         "same": sum(each.restored == each.running for each in asked),
         "overlap": overlap,
@@ -97,6 +104,33 @@ async def drill(args: argparse.Namespace, settings: Settings) -> int:
     return 0 if body["agrees"] else 1
 
 
+async def _caller(url: str) -> Principal:
+    """Returns who the running service takes us for, by our key: the same asks the restored one."""
+    async with connect(url) as running:
+        with _answers("the drill's first request"):
+            me = await running.get_me()
+    return Principal(
+        tenant=me.tenant,
+        subject=me.subject,
+        scopes=frozenset(scope for scope in PERMISSIONS if scope in me.scopes),
+        collections=None if me.collections is None else frozenset(me.collections),
+        key_id=me.key_id,
+    )
+
+
+@contextlib.contextmanager
+def _answers(what: str) -> Iterator[None]:
+    """Raises an error that says that nothing was changed, if the service does not answer."""
+    try:
+        yield
+    except _NO_ANSWER as error:
+        raise UpstreamError(
+            f"The service did not answer {what}: {error} The drill was stopped, and nothing was"
+            " changed: run it when the service is less busy.",
+            code="drill_stopped",
+        ) from error
+
+
 async def _ask(
     questions: Sequence[tuple[str, str]], other: AsyncClient, running: AsyncClient
 ) -> tuple[list[Asked], float]:
@@ -106,17 +140,9 @@ async def _ask(
     for collection, question in questions:
         theirs = await _hits(other, collection, question)
         first = first or time.monotonic()
-        try:
-            asked.append(
-                Asked(collection, question, theirs, await _hits(running, collection, question))
-            )
-        except _NO_ANSWER as error:
-            raise UpstreamError(
-                f"The service did not answer question {len(asked) + 1} of the drill: {error} The"
-                " drill was stopped, and nothing was changed: run it when the service is less"
-                " busy.",
-                code="drill_stopped",
-            ) from error
+        with _answers(f"question {len(asked) + 1} of the drill"):
+            ours = await _hits(running, collection, question)
+        asked.append(Asked(collection, question, theirs, ours))
     return asked, first
 
 
@@ -147,8 +173,9 @@ def _lines(body: output.Json) -> output.Lines:
         f" answering after {body['answering_seconds']:.1f} s."
     )
     yield (
-        f"Of {body['questions']} questions {body['same']} have the same hits in the same order as"
-        f" the running service; {body['overlap']:.0%} of all hits are the same."
+        f"Of {body['questions']} questions of the tenant {body['tenant']} {body['same']} have the"
+        f" same hits in the same order as the running service; {body['overlap']:.0%} of all hits"
+        " are the same."
     )
     for each in body["different"]:
         yield f"  {each['overlap']:.0%}  {each['collection']}: {each['question']}"

@@ -7,6 +7,7 @@ import resource
 import socket
 import ssl
 import sys
+from contextlib import nullcontext
 from functools import partial
 from ipaddress import ip_address
 
@@ -19,6 +20,7 @@ from rag.build.waiting import drain_seconds
 from rag.cli.draining_server import DrainingServer
 from rag.cli.server_processes import ServerProcesses, check_shareable
 from rag.errors import ConfigError
+from rag.operations.notices.looking import watching
 from rag.privacy.redaction import words
 from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings
@@ -51,16 +53,22 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     line = f"Plumbline serves {settings.data_dir} at {url} (docs: {url}/docs)"
     line += "" if settings.gateway.enabled else "; callers need no key (gateway.enabled)"
     print(line, file=sys.stderr)  # noqa: T201
-    one = partial(_serve_one, settings, host, url)
     if settings.server.processes > 1:
-        ServerProcesses(one, listener, settings.server.processes).run()
+        one = partial(_serve_one, settings, host, url)
+        ServerProcesses(one, listener, settings.server).run()
     else:
-        one(listener)
+        _serve_one(settings, host, url, listener, notices=True)
     return 0
 
 
 def _serve_one(
-    settings: Settings, host: str, url: str, listener: socket.socket, waits: bool = False
+    settings: Settings,
+    host: str,
+    url: str,
+    listener: socket.socket,
+    waits: bool = False,
+    *,
+    notices: bool = False,
 ) -> None:
     """Serves in this process until stopped.
 
@@ -70,6 +78,7 @@ def _serve_one(
         url: its own.
         listener: has the connections.
         waits: it takes none before its models are loaded, because other processes do.
+        notices: it looks for a notice itself; of several processes, their parent does.
 
     Raises:
         RagError: It cannot start.
@@ -86,9 +95,9 @@ def _serve_one(
         _config(app, settings.server),
         running=app.state.running,
         seconds=drain_seconds(settings),
-        notice=settings.server.stop_notice,
     )
-    server.run(sockets=[listener])
+    with watching(settings.server, server.take_notice) if notices else nullcontext():
+        server.run(sockets=[listener])
     if failure := app.state.running.failure:
         raise failure
 

@@ -14,11 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from rag.errors import ConfigError, RagError
+from rag.operations.notices.looking import watching
 from rag.settings.generation import VllmModelSettings
+from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings
 from rag.telemetry import metrics
 
@@ -30,6 +33,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 LASTING_SECONDS = 60.0
 """After this time a process has lasted: the next pause is the first again."""
 LOOK_SECONDS = 0.5
+_NOTICE = b"\0"
+"""What stands among the numbers of signals for a notice: no signal has this number."""
 _spawn = multiprocessing.get_context("spawn")
 _log = logging.getLogger(__name__)
 
@@ -70,19 +75,20 @@ class _Child:
 
 
 class ServerProcesses:
-    """Runs processes that accept connections from one listener, until a signal.
+    """Runs processes that accept connections from one listener, until a signal or a notice.
 
-    Each signal to stop is passed on: at the first, they end what they have begun.
+    At the first, they end what they have begun. Each signal to stop is passed on, and so is a
+    notice; the signal that follows a notice says the same, and is not.
     """
 
-    def __init__(self, serve: Serve, listener: socket.socket, count: int) -> None:
+    def __init__(self, serve: Serve, listener: socket.socket, settings: ServerSettings) -> None:
         self._serve = serve
         self._listener = listener
-        self._count = count
+        self._settings = settings
         self._children: list[_Child] = []
         self._due: list[tuple[float, float]] = []
         """When a process is started in the place of one that died, and the pause before."""
-        self._stopping = False
+        self._stopping = self._noticed = False
         self._failure: RagError | None = None
 
     def run(self) -> None:
@@ -93,16 +99,18 @@ class ServerProcesses:
         """
         with (
             tempfile.TemporaryDirectory(prefix="plumbline-metrics-") as folder,
-            _signals() as signals,
+            _signals() as (signals, sending),
+            watching(self._settings, partial(sending.send, _NOTICE)),
         ):
             os.environ[metrics.FOLDER_VARIABLE] = folder
-            self._children = [self._start(FIRST_PAUSE, is_first=True) for _ in range(self._count)]
+            count = self._settings.processes
+            self._children = [self._start(FIRST_PAUSE, is_first=True) for _ in range(count)]
             while self._children or not self._stopping:
                 by_sentinel = {child.process.sentinel: child for child in self._children}
                 for ready in wait([signals, *by_sentinel], LOOK_SECONDS if self._due else None):
                     if ready is signals:
-                        for _ in signals.recv(64):
-                            self._stop()
+                        for number in signals.recv(64):
+                            self._told_to_stop(by_notice=number == _NOTICE[0])
                     elif isinstance(ready, int):
                         self._bury(by_sentinel[ready])
                 self._replace()
@@ -143,6 +151,15 @@ class ServerProcesses:
         self._due = [each for each in self._due if each not in due]
         self._children += [self._start(pause, is_first=False) for _, pause in due]
 
+    def _told_to_stop(self, *, by_notice: bool) -> None:
+        if by_notice and self._stopping:
+            return
+        if self._noticed:
+            self._noticed = False
+            return
+        self._noticed = by_notice
+        self._stop()
+
     def _stop(self) -> None:
         self._stopping = True
         for child in self._children:
@@ -150,8 +167,8 @@ class ServerProcesses:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[socket.socket]:
-    """Yields a socket that has a byte for each signal to stop."""
+def _signals() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Yields a socket that has a byte for each signal to stop, its number, and the other end."""
     reading, writing = socket.socketpair()
     with reading, writing:
         writing.setblocking(False)
@@ -159,7 +176,7 @@ def _signals() -> Iterator[socket.socket]:
             signal.signal(number, lambda _number, _frame: None)
         before = signal.set_wakeup_fd(writing.fileno())
         try:
-            yield reading
+            yield reading, writing
         finally:
             signal.set_wakeup_fd(before)
 

@@ -13,6 +13,7 @@ from typing import Any
 from rag.catalog.answers import Answers
 from rag.errors import RagError
 from rag.privacy.policy import Privacy
+from rag.process.background import running
 from rag.records import DAY, LiveAnswer
 from rag.telemetry import metrics
 from rag.telemetry.trace import Trace, is_sampled, trace_json
@@ -73,16 +74,13 @@ class AnswerRecorder:
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Stores what is taken until the end of the block, and then what remains."""
-        tasks = [asyncio.create_task(work) for work in (self._run(), self._tidy())]
-        try:
-            yield
-        finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_SECONDS):
-                    await self.flush()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async with running(self._run(), self._tidy()):
+            try:
+                yield
+            finally:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FLUSH_SECONDS):
+                        await self.flush()
 
     async def _run(self) -> None:
         while True:

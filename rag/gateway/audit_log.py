@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from rag.catalog.audit import CHECKPOINT, Audit
 from rag.errors import RagError, UpstreamError, for_log
+from rag.process.background import running
 from rag.records import SERVICE, AuditOutcome, AuditRow
 from rag.telemetry import metrics
 
@@ -107,15 +108,15 @@ class AuditLog:
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Writes what is taken until the end of the block, and then what still waits."""
-        task = asyncio.create_task(self._run())
         try:
-            yield
+            async with running(self._run()):
+                try:
+                    yield
+                finally:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(FLUSH_SECONDS):
+                            await self.flush()
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_SECONDS):
-                    await self.flush()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             if left := len(self._waiting):
                 metrics.audit_rows("lost", left)
                 _log.error("The audit log lost %d rows: the catalog did not take them.", left)
@@ -160,12 +161,8 @@ class AuditLog:
     @contextlib.asynccontextmanager
     async def expiring(self, days: float, of_tenants: Mapping[str, float]) -> AsyncIterator[None]:
         """Removes the rows that are older than so many days until the end of the block."""
-        task = asyncio.create_task(self._expire_regularly(days, of_tenants))
-        try:
+        async with running(self._expire_regularly(days, of_tenants)):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _expire_regularly(self, days: float, of_tenants: Mapping[str, float]) -> None:
         while True:

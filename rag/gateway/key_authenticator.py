@@ -15,6 +15,7 @@ from typing import NamedTuple
 from rag.catalog.keys import Keys
 from rag.errors import RagError, UnauthenticatedError, for_log
 from rag.gateway.api_keys import digest_of, id_of
+from rag.process.background import running
 from rag.records import StoredKey
 from rag.types import Principal
 
@@ -73,12 +74,10 @@ class KeyAuthenticator:
     @contextlib.asynccontextmanager
     async def stamping(self) -> AsyncIterator[None]:
         """Writes when keys were last used, each minute and at the end of the block."""
-        task = asyncio.create_task(self._stamp_regularly())
         try:
-            yield
+            async with running(self._stamp_regularly()):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self.stamp()
 
     async def stamp(self) -> None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from rag.catalog.usage import Usage
 from rag.errors import RagError
+from rag.process.background import running
 from rag.records import LedgerRow
 from rag.telemetry import metrics
 
@@ -86,16 +87,15 @@ class Ledger:
         async with self._usage.writing(self.writer):
             await self._end_dead()
             await self._usage.begin_writer(self.writer)
-            tasks = [asyncio.create_task(work) for work in (self._run(), self._look())]
-            try:
+            async with contextlib.AsyncExitStack() as stack:
+                stack.push_async_callback(self._close)
+                await stack.enter_async_context(running(self._run(), self._look()))
+                stack.push_async_callback(self._flush_in_time)
                 yield
-            finally:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.flush(), FLUSH_SECONDS)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                await self._close()
+
+    async def _flush_in_time(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.flush(), FLUSH_SECONDS)
 
     async def flush(self) -> None:
         """Returns once everything that was taken is stored."""

@@ -17,6 +17,7 @@ from dataclasses import replace
 from rag.catalog.catalog import Catalog
 from rag.catalog.rollouts import OBSERVATIONS_AT_ONCE
 from rag.errors import BusyError, RagError
+from rag.process.background import running
 from rag.records import Observation, Rollout
 from rag.rollouts.canary import decide, folded, watched
 from rag.rollouts.lifecycle import advanced, rolled_back
@@ -53,20 +54,16 @@ class Controller:
             RagError: The catalog cannot be used.
         """
         await self.read()
-        tasks = [
-            asyncio.create_task(_repeat(self.read, READ_SECONDS)),
-            asyncio.create_task(_repeat(self.look, LOOK_SECONDS)),
-            asyncio.create_task(_repeat(self._rollouts.tidy, TIDY_SECONDS)),
+        works = [
+            _repeat(self.read, READ_SECONDS),
+            _repeat(self.look, LOOK_SECONDS),
+            _repeat(self._rollouts.tidy, TIDY_SECONDS),
         ]
         if self._frozen:
             rollout_metrics.frozen(held=True)
-            tasks.append(asyncio.create_task(self._follow(self._frozen)))
-        try:
+            works.append(self._follow(self._frozen))
+        async with running(*works):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def read(self) -> None:
         """Has the router follow the rollouts of the catalog."""

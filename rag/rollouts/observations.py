@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from rag.catalog.rollouts import Rollouts
 from rag.errors import RagError
+from rag.process.background import running
 from rag.records import Arm, Measure, Observation, Tally
 
 TELL_SECONDS = 1.0
@@ -54,12 +55,10 @@ class Observations:
     @contextlib.asynccontextmanager
     async def told(self, rollouts: Rollouts) -> AsyncIterator[None]:
         """Tells the catalog every second until the end of the block, and then what remains."""
-        task = asyncio.create_task(self._run(rollouts))
         try:
-            yield
+            async with running(self._run(rollouts)):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self._flush(rollouts)
 
     async def _run(self, rollouts: Rollouts) -> None:

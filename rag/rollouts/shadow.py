@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from rag.errors import RagError
+from rag.process.background import running
 from rag.records import Arm, Measure, Rollout
 from rag.rollouts.measures import observed
 from rag.rollouts.observations import Observations
@@ -84,13 +85,8 @@ class Shadows:
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Answers what is taken until the end of the block; what waits then is dropped."""
-        tasks = [asyncio.create_task(self._run()) for _ in range(AT_ONCE)]
-        try:
+        async with running(*(self._run() for _ in range(AT_ONCE))):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

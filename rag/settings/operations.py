@@ -44,6 +44,11 @@ class ServerSettings(Part):
     stop_notice: Path | None = Field(
         None, description="A file that appears before the machine is taken: it then stops."
     )
+    stop_notice_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s#]*)?$",
+        description="An address that tells the same: of AWS, Google Cloud, Azure, or of your own.",
+    )
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",

@@ -205,6 +205,9 @@ batch_lines = Counter(
     "Lines of batches: done, failed, invalid, postponed by a limit, retried.",
     ["outcome"],
 )
+notice_failures = Counter(
+    "plumbline_stop_notice_failures", "Looks at server.stop_notice_url that failed."
+)
 synthetic_runs = Counter(
     "plumbline_synthetic_runs", "Runs of the synthetic canary: succeeded, failed.", ["outcome"]
 )

@@ -29,12 +29,10 @@ from retrieval.indexes.edge_stats import Stats
 from retrieval.indexes.filters import check, edge_readable, to_edge
 from retrieval.indexes.payload import ACL, OWN_FIELDS, acl_of, chunk_of, field_of, path_of
 from retrieval.indexes.sparse_files import storage_errors
-from retrieval.indexes.stored_points import stored_point
+from retrieval.indexes.stored_points import TOKENS_PAGE, stored_point
 from retrieval.memo import Memo
 
 PAGE = 1_000
-TOKENS_PAGE = 100
-"""Points with token vectors in a page: each takes 1 MB when it is read."""
 READERS_KEPT = 256
 """Sets of readers of which it is known whether they may read every point."""
 IDF_KEPT = 4_000

@@ -33,11 +33,9 @@ from retrieval.indexes.qdrant_shards import Placement
 from retrieval.indexes.qdrant_tenants import PAGE, TenantPoints
 from retrieval.indexes.qdrant_versions import Versions
 from retrieval.indexes.qdrant_wire import WireCalls
-from retrieval.indexes.stored_points import stored_point
+from retrieval.indexes.stored_points import TOKENS_PAGE, stored_point
 
 _T = TypeVar("_T")
-TOKENS_PAGE = 100
-"""Points with token vectors in a page: each takes 1 MB when it is read."""
 
 
 class Calls(Protocol):

@@ -11,6 +11,9 @@ from rag.types import Point, SparseVector
 from retrieval.bm25 import bm25_counts
 from retrieval.indexes.payload import acl_of, chunk_of
 
+TOKENS_PAGE = 100
+"""Points with token vectors that are read at once: each takes 1 MB."""
+
 
 def stored_point(chunk_id: str, payload: dict[str, Any], vectors: Mapping[str, Any]) -> Point:
     """Returns the point that was written under this id.

@@ -73,7 +73,7 @@ def test_a_drill_compares_with_the_running_service_and_changes_nothing(
         *("restore", "--drill", "--questions", str(tmp_path / "questions.txt"), *place),
         data=data,
     )
-    assert "Of 2 questions 2 have the same hits" in ran.stdout
+    assert "Of 2 questions of the tenant default 2 have the same hits" in ran.stdout
     gone = rag("restore", "--drill", *place, data=tmp_path / "nobody")
     assert gone.returncode == 2
     assert "none serves the data folder" in gone.stderr
@@ -81,6 +81,32 @@ def test_a_drill_compares_with_the_running_service_and_changes_nothing(
     refused = rag("restore", "--drill", "--url", "http://127.0.0.1:9", *place, data=data)
     assert refused.returncode == 1
     assert "nothing was changed" in refused.stderr
+
+
+def test_a_drill_is_of_the_tenant_of_its_key(tmp_path: Path) -> None:
+    data, place = tmp_path / "data", ("--place", str(tmp_path / "backups"))
+    scopes = ("--scopes", "ask,write")
+    keys = {
+        tenant: run(*("keys", "create", "drill", "--tenant", tenant), *scopes, data=data)["key"]
+        for tenant in ("default", "acme")
+    }
+    with serving(data, env={"RAG_GATEWAY__ENABLED": "true"}) as server:
+        with server.client() as http:
+            http.headers["Authorization"] = f"Bearer {keys['acme']}"
+            submit(http, *DOCUMENTS[:3])
+        run("backup", "create", *place, data=data)
+        drill = ("restore", "--drill", "--json", *place)
+        ran = rag(*drill, data=data, env={"RAG_API_KEY": keys["acme"]})
+        assert ran.returncode == 0, ran.stderr
+        report = json.loads(ran.stdout)
+        assert (report["tenant"], report["questions"], report["overlap"]) == ("acme", 3, 1.0)
+        empty = rag(*drill, data=data, env={"RAG_API_KEY": keys["default"]})
+        assert (empty.returncode, "no sentence of the tenant 'default'" in empty.stderr) == (
+            2,
+            True,
+        )
+        refused = rag(*drill, data=data, env={"RAG_API_KEY": "rag_none"})
+        assert refused.returncode == 2
 
 
 def test_a_bucket_and_a_key_take_the_place_of_a_folder(

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from rag.cli.serve import CUT_SECONDS
+from tests.metadata_server import AWS, Metadata, metadata_server
 from tests.model_server import ModelServer, model_server, says, slowly
 from tests.servers import PATIENCE, Server, serving, submit, wait_for
 
@@ -28,10 +29,17 @@ def model() -> Iterator[ModelServer]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, model: ModelServer) -> Iterator[Server]:
+def cloud() -> Iterator[Metadata]:
+    with metadata_server() as running:
+        yield running
+
+
+@pytest.fixture
+def server(tmp_path: Path, model: ModelServer, cloud: Metadata) -> Iterator[Server]:
     (tmp_path / "rag.toml").write_text(
         f'[generator]\nkind = "openai"\nbase_url = "{model.base_url}"\nmodel = "tiny"\n'
         f'[server]\nstop_notice = "{tmp_path / "notice"}"\n'
+        f'stop_notice_url = "{cloud.url}{AWS}"\n'
     )
     with serving(tmp_path / "data") as running, running.client() as http:
         submit(http, {"id": "watt", "text": FACT, "uri": "https://docs.example/watt"})
@@ -101,9 +109,13 @@ def test_a_second_signal_stops_it_at_once(server: Server, model: ModelServer) ->
     assert model.hung_up.wait(PATIENCE)
 
 
-def test_a_notice_stops_it_too(server: Server) -> None:
+@pytest.mark.parametrize("way", ["file", "address"])
+def test_a_notice_stops_it_too(server: Server, cloud: Metadata, way: str) -> None:
     stream = Stream(server)
-    (server.log.parent / "notice").touch()
+    if way == "file":
+        (server.log.parent / "notice").touch()
+    else:
+        cloud.noticed = True
     assert json.loads(stream.events()["answer"])["answer"] == f"{FACT} [1]"
     assert server.process.wait(PATIENCE) == 0
     with pytest.raises(httpx.ConnectError):

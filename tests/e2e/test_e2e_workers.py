@@ -206,8 +206,9 @@ async def clean_load(cluster: Cluster, files: Sequence[Path]) -> dict[str, str]:
 
 async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> None:
     files = write(cluster.folder / "files", 20)
-    port = free_port()
-    with cluster.worker(metrics=port):
+    port, notice = free_port(), cluster.folder / "notice"
+    cluster.extra["RAG_SERVER__STOP_NOTICE"] = str(notice)
+    with cluster.worker(metrics=port) as worker:
         job = await cluster.ended(await cluster.submit(files))
         assert (job.state, job.counts) == ("succeeded", {"succeeded": 20})
         again = await cluster.ended(await cluster.submit(files, bulk=True))
@@ -219,6 +220,8 @@ async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> N
         taken = rag("worker", "--stage", "parse", data=cluster.data, env=settings, command=RAG)
         assert taken.returncode == 2
         assert "Each worker on a machine needs a port of its own" in taken.stderr
+        notice.touch()
+        assert await asyncio.to_thread(worker.wait, PATIENCE) == 0
     assert await stored(cluster.data) == await clean_load(cluster, files)
 
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Queue
 
 import pytest
 from celery import Celery
+from kombu.transport import redis
 from pydantic import SecretStr
 
 from rag.errors import UpstreamError
 from rag.settings.storage import CeleryQueueSettings
-from tests.servers import free_port
-from workers.celery_app import celery_app, send
+from tests.certificates import self_signed
+from tests.redis_server import redis_server
+from tests.servers import PATIENCE, free_port
+from workers.celery_app import celery_app, send, waiting_in
 from workers.consumer import CONNECT_SECONDS, PromptConsumer
 
 NOBODY = pytest.mark.parametrize(
@@ -74,3 +85,70 @@ def test_once_a_worker_was_connected_a_loss_ends_it() -> None:
     with consumer.app.connection_for_read() as connection:
         consumer.ensure_connected(connection)
     assert not consumer.first_connection_attempt
+
+
+def test_a_worker_whose_clock_is_ahead_leaves_others_what_they_have_in_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_server(tmp_path / "redis", durable=False) as broker:
+        app = celery_app(CeleryQueueSettings(kind="celery", broker_url=SecretStr(broker.url)))
+        with app.connection_for_write() as working, app.connection_for_write() as ahead:
+            send(app, "task", queue="q")
+            assert working.SimpleQueue("q").get(timeout=PATIENCE)  # and is not done with
+            channel = ahead.channel()
+            monkeypatch.setattr("kombu.transport.redis.time", lambda: time.time() + 7200)
+            channel.qos.restore_visible()
+            assert waiting_in(ahead, "q") == 0
+            redis.QoS.restore_visible(channel.qos)  # type: ignore[no-untyped-call]
+            assert waiting_in(ahead, "q") == 1, "kombu's own way gives it out again"
+
+
+def test_what_was_taken_too_long_ago_by_the_clock_of_redis_is_given_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kombu.transport.redis.time", lambda: time.time() + 7200)
+    with redis_server(tmp_path / "redis", durable=False) as broker:
+        app = celery_app(CeleryQueueSettings(kind="celery", broker_url=SecretStr(broker.url)))
+        app.conf.broker_transport_options["visibility_timeout"] = 0
+        with app.connection_for_write() as working, app.connection_for_write() as other:
+            send(app, "task", queue="q")
+            taken = working.SimpleQueue("q").get(timeout=PATIENCE)
+            other.channel().qos.restore_visible()
+            again = other.SimpleQueue("q").get(timeout=PATIENCE)
+            assert again.headers == taken.headers | {"redelivered": True}
+
+
+@contextlib.contextmanager
+def shaking_hands(certificate: tuple[Path, Path]) -> Iterator[tuple[int, Queue[bool]]]:
+    """Yields a port that speaks TLS and no more, and for each connection if it was trusted."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    trusted: Queue[bool] = Queue()
+
+    def accept(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it was closed
+            while True:
+                connection = listener.accept()[0]
+                try:
+                    context.wrap_socket(connection, server_side=True).close()
+                except ssl.SSLError:
+                    trusted.put(False)
+                else:
+                    trusted.put(True)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        yield listener.getsockname()[1], trusted
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_broker_is_trusted_by_its_certificate_alone(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path)
+    with shaking_hands(certificate) as (port, trusted):
+        url = f"rediss://:hunter2@127.0.0.1:{port}/0"
+        with pytest.raises(UpstreamError, match="broker does not answer"):
+            send(celery_app(settings(url)), "task", queue="q")
+        assert trusted.get(timeout=PATIENCE) is False
+        with pytest.raises(UpstreamError):  # it says nothing
+            send(celery_app(settings(f"{url}?ssl_ca_certs={certificate[0]}")), "task", queue="q")
+        assert trusted.get(timeout=PATIENCE) is True

@@ -13,7 +13,7 @@ from rag.operations.gpu.watching import GpuWatch
 from rag.settings.storage import CeleryQueueSettings
 from tests.redis_server import redis_server
 from tests.servers import wait_for
-from workers.celery_app import celery_app
+from workers.celery_app import celery_app, connected, waiting_in
 from workers.consumer import PromptConsumer
 from workers.resting import resting
 
@@ -57,7 +57,8 @@ def test_a_worker_takes_nothing_while_its_gpu_is_unhealthy(tmp_path: Path) -> No
             gpus.faults = "GPU-0: It is lost."
             wait_for(lambda: queues() == [])
             send(2)
+            with connected(app) as connection:  # Redis gives it at once to who waits for it
+                assert waiting_in(connection, "work") == 1
             gpus.faults = ""
-            # It waited in the queue, and is taken once the worker consumes that again.
-            assert done == [1]
             wait_for(reached([1, 2]))
+            assert queues() == ["work"]

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError, for_log
+from rag.process.background import running
 from rag.process.folder_lock import is_owned
 from rag.process.private_folder import BACKUP, make_private
 
@@ -105,12 +106,8 @@ async def copying_on_request(
             elif any(folder.glob(f"{_COPY}*")):
                 await _tidy(folder)
 
-    looking = asyncio.create_task(look())
-    try:
+    async with running(look()):
         yield
-    finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
 
 
 async def _tidy(folder: Path) -> None:

@@ -12,10 +12,11 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from urllib.request import urlopen
 
 from rag.errors import ConfigError
@@ -73,9 +74,18 @@ class Deployment:
         """The file with the offset of the clock of the process whose clock moves."""
         return self.keeper.folder / "clock"
 
-    def log_of(self, name: str) -> Path:
-        """Returns the file with a process's output."""
-        return self.keeper.folder / f"{name}.log"
+    def process(
+        self,
+        name: str,
+        command: Sequence[str],
+        ready: Callable[[Process], bool],
+        extra: Mapping[str, str] = MappingProxyType({}),
+    ) -> Process:
+        """Returns a new process of it, not started yet; `extra` is added to its environment."""
+        log = self.keeper.folder / f"{name}.log"
+        env = self.env | dict(extra)
+        self.processes[name] = made = Process(name, command, env, log, self.keeper, ready)
+        return made
 
 
 @contextlib.asynccontextmanager
@@ -133,7 +143,7 @@ async def cluster(qdrant: Qdrant, *, clock: bool = False) -> AsyncIterator[Deplo
         behind = {"RAG_CATALOG__URL": servers.postgres_url(made.proxies["catalog"].port, password)}
         moved = _with_clock(made) if clock else {}
         first, second = (
-            _worker(made, name, extra)
+            made.process(name, [*_RAG, "worker"], _takes_tasks, extra)
             for name, extra in zip(WORKERS, ({}, behind | moved), strict=True)
         )
         await asyncio.gather(first.start(), second.start())
@@ -164,11 +174,7 @@ async def _start_engines(made: Deployment) -> None:
     for name in ENGINES:
         port = free_port()
         command = [sys.executable, "-m", "rag.operations.chaos.engine", str(port)]
-        ready = partial(_listens, port)
-        made.processes[name] = process = Process(
-            name, command, made.env, made.log_of(name), made.keeper, ready
-        )
-        await process.start()
+        await made.process(name, command, partial(_listens, port)).start()
         urls.append(f"http://{LOOPBACK}:{port}/v1")
     made.env |= {
         "RAG_GENERATOR__KIND": "openai",
@@ -181,22 +187,11 @@ async def _start_server(made: Deployment, within: tuple[str, ...]) -> None:
     port = free_port()
     made.url = f"http://{LOOPBACK}:{port}"
     command = [*within, *_RAG, "serve", "--host", LOOPBACK, "--port", str(port)]
-    made.processes[SERVER] = process = Process(
-        SERVER, command, made.env, made.log_of(SERVER), made.keeper, lambda _: _is_ready(made.url)
-    )
-    await process.start()
+    await made.process(SERVER, command, lambda _: _is_ready(made.url)).start()
 
 
-def _worker(made: Deployment, name: str, extra: Mapping[str, str]) -> Process:
-    made.processes[name] = process = Process(
-        name,
-        [*_RAG, "worker"],
-        made.env | dict(extra),
-        made.log_of(name),
-        made.keeper,
-        lambda process: "ready." in process.output(),
-    )
-    return process
+def _takes_tasks(worker: Process) -> bool:
+    return "ready." in worker.output()
 
 
 def _with_disk(folder: Path) -> tuple[str, ...]:

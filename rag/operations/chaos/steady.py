@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,9 @@ from rag.operations.chaos.experiments import Experiment
 from rag.operations.chaos.steady_load import Phase, Sample
 
 SLOWER, SLACK_SECONDS = 2.0, 0.5
-"""After the fault, the 95th percentile may be so many times that before, and so much more."""
+"""After the fault, the median may be so many times that before, and so much more."""
+WINDOWS = 6
+"""Lengths of a phase in which the median must be back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,11 @@ def judged(
         if not (struck and experiment.refuses_documents):
             sent = [each for each in samples if (each.phase, each.kind) == (phase, "documents")]
             checks.append(Check(phase, "requests with documents failed", _count(sent, "failed"), 0))
-    before, after = (_p95(samples, phase) for phase in ("before", "after"))
+    last = max(each.window for each in samples)
     checks += [
-        Check("after", "seconds, 95th percentile", after, SLOWER * before + SLACK_SECONDS),
+        Check(
+            "after", "seconds, median of the end", _median(samples, "after", last), _limit(samples)
+        ),
         Check("after", "documents lost", census.lost, 0),
         Check("after", "documents doubled", census.doubled, 0),
         Check("after", "documents that nobody sent", census.strange, 0),
@@ -83,14 +88,37 @@ def judged(
     return Report(name, under_way, samples, census, checks)
 
 
+def recovered(samples: Sequence[Sample], window: int) -> bool:
+    """Returns True if the questions of a window after the fault are as quick as those before it.
+
+    It knows those that have ended.
+    """
+    took = _median(samples, "after", window)
+    return 0 < took <= _limit(samples)
+
+
+def _limit(samples: Sequence[Sample]) -> float:
+    return SLOWER * _median(samples, "before") + SLACK_SECONDS
+
+
+def _median(samples: Sequence[Sample], phase: Phase, window: int | None = None) -> float:
+    """Returns that of the seconds of questions of a phase or of its window; 0 without any."""
+    taken = [each for each in samples if window in (None, each.window)]
+    return round(statistics.median(_seconds(taken, phase) or [0.0]), 3)
+
+
 def _count(samples: Sequence[Sample], outcome: str) -> int:
     return sum(each.outcome == outcome for each in samples)
 
 
-def _p95(samples: Sequence[Sample], phase: str) -> float:
+def _p95(samples: Sequence[Sample], phase: Phase) -> float:
     """Returns the 95th percentile of the seconds of a phase's questions, by the nearest rank."""
-    taken = sorted(e.seconds for e in samples if (e.phase, e.kind) == (phase, "question"))
+    taken = sorted(_seconds(samples, phase))
     return round(taken[min(len(taken) - 1, int(0.95 * len(taken)))], 3) if taken else 0.0
+
+
+def _seconds(samples: Sequence[Sample], phase: Phase) -> list[float]:
+    return [e.seconds for e in samples if (e.phase, e.kind) == (phase, "question")]
 
 
 def _phase(phase: Phase, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -102,6 +130,7 @@ def _phase(phase: Phase, samples: Sequence[Sample]) -> dict[str, Any]:
         "right": _count(asked, "right"),
         "wrong": _count(asked, "wrong"),
         "failed": _count(asked, "failed"),
+        "median_seconds": _median(samples, phase),
         "p95_seconds": _p95(samples, phase),
         "sent": len(mine) - len(asked),
         "errors": Counter(f"{e.kind}: {e.error}" for e in mine if e.error),

@@ -34,6 +34,7 @@ class Sample:
         seconds: to the whole response.
         outcome: a question is wrong if its answer does not cite its document.
         error: the code of the error; empty without one.
+        window: of the phase, in which it began, from 0.
     """
 
     kind: Literal["question", "documents"]
@@ -41,6 +42,7 @@ class Sample:
     seconds: float
     outcome: Outcome
     error: str = ""
+    window: int = 0
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class Load:
     Attributes:
         client: does not try again: each failure of a request counts.
         phase: of the experiment; whoever runs it sets this.
+        window: of the phase; the last phase has several, until the service is as quick as before.
         asking: questions under way.
         accepted: documents that the service has accepted, by id.
         unsure: ids of those of requests that failed, which may have been accepted.
@@ -58,6 +61,7 @@ class Load:
 
     client: AsyncClient
     phase: Phase = "before"
+    window: int = 0
     asking: int = 0
     samples: list[Sample] = field(default_factory=list)
     accepted: dict[str, Phrase] = field(default_factory=dict)
@@ -124,7 +128,7 @@ class Load:
     async def _sample(
         self, kind: Literal["question", "documents"], work: Callable[[], Awaitable[Outcome]]
     ) -> None:
-        began, phase, error = time.perf_counter(), self.phase, ""
+        began, phase, window, error = time.perf_counter(), self.phase, self.window, ""
         outcome: Outcome = "failed"
         try:
             outcome = await work()
@@ -132,7 +136,8 @@ class Load:
             error = failure.code
         if self.phase == "during":
             phase = "during"
-        self.samples.append(Sample(kind, phase, time.perf_counter() - began, outcome, error))
+        took = time.perf_counter() - began
+        self.samples.append(Sample(kind, phase, took, outcome, error, window))
 
 
 async def _every(

@@ -15,7 +15,7 @@ from rag.operations.chaos import steady_load as loading
 from rag.operations.chaos.census import Census, census
 from rag.operations.chaos.engine import quote
 from rag.operations.chaos.experiments import EXPERIMENTS
-from rag.operations.chaos.steady import Check, judged
+from rag.operations.chaos.steady import Check, judged, recovered
 from rag.operations.chaos.steady_load import COLLECTION, Load, Phase, Sample
 from retrieval.embedders.embedder import BertEmbedder
 from tests.in_process import serving_here
@@ -63,12 +63,21 @@ def test_no_answer_may_be_wrong_at_any_time(phase: Phase) -> None:
     assert failing("kill-engine", wrong, under_way=9) == [f"{phase}: answers wrong"]
 
 
-def test_lost_and_doubled_documents_and_slow_answers_are_found() -> None:
+def test_lost_and_doubled_documents_are_found() -> None:
     assert failing("clock", counts=Census(lost=1)) == ["after: documents lost"]
     assert failing("clock", counts=Census(doubled=1)) == ["after: documents doubled"]
     assert failing("clock", counts=Census(strange=1)) == ["after: documents that nobody sent"]
-    slow = Sample("question", "after", 5.0, "right")
-    assert failing("clock", slow) == ["after: seconds, 95th percentile"]
+
+
+def test_the_end_must_be_as_quick_as_the_beginning() -> None:
+    slow, quick = (Sample("question", "after", s, "right", window=1) for s in (0.71, 0.69))
+    assert failing("clock", slow) == ["after: seconds, median of the end"]
+    assert failing("clock", slow, slow, quick) == ["after: seconds, median of the end"]
+    assert failing("clock", quick, quick, slow) == [], "one of three is slow"
+    assert not recovered([*WELL, slow], 1)
+    assert recovered([*WELL, slow, quick, quick], 1)
+    assert recovered([*WELL, slow], 0), "the window before"
+    assert not recovered(WELL, 1), "no question has ended"
 
 
 def test_the_command_knows_every_experiment() -> None:

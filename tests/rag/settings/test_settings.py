@@ -242,6 +242,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "reader.hidden": "True",
         "reader.keep_originals": "False",
         "server.public_url": "https://77",
+        "server.stop_notice_url": "http://77/taken",
         "synthetic.url": "https://77",
         "reader.ocr_languages": "deu+eng",
         "gpu.memory": "0.5",

@@ -1,0 +1,77 @@
+"""Looks for notices, each on a thread of its own: files and servers may block."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rag.errors import UpstreamError
+from rag.operations.notices.http_notice import HttpNotice
+from rag.settings.operations import ServerSettings
+from rag.telemetry import notice_metrics
+
+FILE_SECONDS = 1.0
+"""Seconds between looks for a file."""
+URL_SECONDS = 5.0
+"""The same for an address, as AWS recommends; the shortest notice, of 30 s, leaves time."""
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def watching(settings: ServerSettings, stop: Callable[[], object]) -> Iterator[None]:
+    """Calls `stop`, on a thread, when there is a notice; each source of notices does so once.
+
+    The sources are `stop_notice` and `stop_notice_url`.
+    """
+    ended = threading.Event()
+    if settings.stop_notice is not None:
+        _start(_follow_file, settings.stop_notice, stop, ended)
+    if settings.stop_notice_url is not None:
+        _start(_follow_url, settings.stop_notice_url, stop, ended)
+    try:
+        yield
+    finally:
+        ended.set()  # without waiting: a request may be under way
+
+
+def _start(follow: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=follow, args=arguments, name="notice", daemon=True).start()
+
+
+def _follow_file(path: Path, stop: Callable[[], object], ended: threading.Event) -> None:
+    def read() -> str:
+        return f"{path} is there" if path.exists() else ""
+
+    _follow(read, FILE_SECONDS, stop, ended)
+
+
+def _follow_url(url: str, stop: Callable[[], object], ended: threading.Event) -> None:
+    with contextlib.closing(HttpNotice(url)) as notice:
+        _follow(notice.read, URL_SECONDS, stop, ended)
+
+
+def _follow(
+    read: Callable[[], str], seconds: float, stop: Callable[[], object], ended: threading.Event
+) -> None:
+    """Reads until there is a notice; the first of several failures in a row is logged."""
+    failed = False
+    while not ended.is_set():
+        try:
+            text = read()
+        except UpstreamError as error:
+            notice_metrics.failed()
+            if not failed:
+                _log.error("No notice would be seen: %s. It is tried again.", error)
+            failed = True
+        else:
+            if failed:
+                _log.warning("Notices are looked for again.")
+            failed = False
+            if text:
+                _log.warning("This machine is about to be taken away: %s.", text)
+                stop()
+                return
+        ended.wait(seconds)

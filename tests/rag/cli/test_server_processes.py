@@ -1,0 +1,71 @@
+"""The processes of a server are told of a notice by their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from rag.cli.server_processes import ServerProcesses
+from rag.operations.notices import looking
+from rag.settings.operations import ServerSettings
+from rag.telemetry import metrics
+from tests.servers import wait_for
+
+COUNT = 2
+
+
+def serve(folder: Path, _listener: socket.socket, _waits: bool) -> None:
+    """Drains at the first signal, until there is a file; says so if a second one comes."""
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    (folder / f"ready-{os.getpid()}").touch()
+    while not (folder / "drained").exists():
+        if told:
+            (folder / f"{len(told)}-signals-{os.getpid()}").touch()
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Puts back the environment of this process, and its handlers of signals."""
+    monkeypatch.setenv(metrics.FOLDER_VARIABLE, "")
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_notice_ends_all_and_the_signal_that_follows_it_cuts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "FILE_SECONDS", 0.01)
+    notice = tmp_path / "notice"
+    settings = ServerSettings(processes=COUNT, stop_notice=notice)
+
+    def all_have(name: str) -> bool | None:
+        return len(list(tmp_path.glob(f"{name}-*"))) == COUNT or None
+
+    def tell() -> None:
+        wait_for(lambda: all_have("ready"))
+        notice.touch()
+        wait_for(lambda: all_have("1-signals"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_for(lambda: not processes._noticed or None)
+        (tmp_path / "drained").touch()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        processes = ServerProcesses(partial(serve, tmp_path), listener, settings)
+        telling = threading.Thread(target=tell)
+        telling.start()
+        processes.run()
+        telling.join()
+    assert not list(tmp_path.glob("2-signals-*"))
+    assert len(list(tmp_path.glob("ready-*"))) == COUNT, "none was started again"
