@@ -29,16 +29,20 @@ _CJK = (
     r"\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     r"\uf900-\ufaff\U00020000-\U0003fffd"
 )
-_SOUTH_EAST = (
-    r"\u0e01-\u0e4e\u0e81-\u0ece\u0edc-\u0edf\u1000-\u103f\u1050-\u109f\u1780-\u17d3\uaa60-\uaa7f"
+_SOUTH_EAST_BLOCKS = (
+    *((0x0E01, 0x0E4E), (0x0E81, 0x0ECE), (0x0EDC, 0x0EDF), (0x1000, 0x103F), (0x1050, 0x109F)),
+    *((0x1780, 0x17D3), (0xAA60, 0xAA7F)),
 )
+"""First and last characters of runs of Thai, Lao, Burmese and Khmer."""
+_SOUTH_EAST = "".join(f"{chr(first)}-{chr(last)}" for first, last in _SOUTH_EAST_BLOCKS)
 _UNSPACED = re.compile(rf"[{_CJK}]+|[{_SOUTH_EAST}]+")
 """Runs of characters of scripts that put no spaces between words: Chinese, Japanese and Korean; or
 Thai, Lao, Burmese and Khmer."""
 _MARKS = [
     char
-    for char in map(chr, range(0x0E00, 0xAAC0))
-    if unicodedata.category(char) in ("Mn", "Mc") and re.match(f"[{_SOUTH_EAST}]", char)
+    for first, last in _SOUTH_EAST_BLOCKS
+    for char in map(chr, range(first, last + 1))
+    if unicodedata.category(char) in ("Mn", "Mc")
 ]
 _MARK_LETTERS = {ord(mark): chr(0x12000 + n) for n, mark in enumerate(_MARKS)}
 """Letters in the place of marks, of cuneiform, which no such text has. Tones and vowels tell words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 from rag.types import QuestionKind
 
@@ -122,7 +123,7 @@ _KINDS: tuple[tuple[QuestionKind, str, str], ...] = (
     ("person", r"who|whom|whose|wer|wem|wen|wessen", ""),
 )
 _ASKING = [(name, re.compile(rf"\b(?:{asking})\b", re.IGNORECASE)) for name, asking, _ in _KINDS]
-_HOLDING = {name: re.compile(holding, re.IGNORECASE) for name, _, holding in _KINDS}
+_HOLDING = {name: holding for name, _, holding in _KINDS}
 
 _NO_FIRST_NAME = (
     r"(?!(?:The|An?|In|On|At|For|From|To|By|This|All|Each|Every|Der|Die|Das|Den|Dem|Des|Ein\w*|Im|Am|"
@@ -156,6 +157,12 @@ def kind_of(question: str) -> QuestionKind | None:
     return min(found, key=lambda each: each[0])[1] if found else None
 
 
+@cache
+def _holding(kind: QuestionKind) -> re.Pattern[str]:
+    """Returns the pattern of what answers a kind of question, compiled at its first question."""
+    return re.compile(_HOLDING[kind], re.IGNORECASE)
+
+
 def lacks_type(question: str) -> Callable[[str], bool]:
     """Returns a function that tells whether a text lacks what the question's first wh-word wants.
 
@@ -167,7 +174,8 @@ def lacks_type(question: str) -> Callable[[str], bool]:
         return lambda text: False
     if kind == "person":
         return lambda text: not _has_person(text, question)
-    return lambda text: _HOLDING[kind].search(text) is None
+    holding = _holding(kind)
+    return lambda text: holding.search(text) is None
 
 
 def lacks_count(question: str) -> Callable[[str], bool]:

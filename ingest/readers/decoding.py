@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import re
-
-from charset_normalizer import CharsetMatch, from_bytes
+from typing import TYPE_CHECKING
 
 from rag.errors import ReadError
+
+if TYPE_CHECKING:
+    from charset_normalizer import CharsetMatch
 
 _BOMS = (  # UTF-32-LE begins with the mark of UTF-16-LE, so it goes first
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -151,6 +153,8 @@ def _declared(data: bytes, label: str | None) -> str | None:
 
 def _detected(data: bytes, *, bad: int, name: str) -> str:
     """Returns the text by the likeliest legacy encoding; `bad` is the first byte not in UTF-8."""
+    from charset_normalizer import from_bytes  # here: few files need it
+
     first = _HIGH_BYTE.search(data)
     begin = max(0, first.start() - _SAMPLE // 4) if first else 0
     matches = from_bytes(

@@ -10,8 +10,6 @@ from io import BytesIO
 from pathlib import PurePath
 from types import MappingProxyType
 
-import olefile
-
 from ingest.readers.decoding import decode
 from rag.errors import ReadError
 
@@ -110,6 +108,8 @@ def media_type(data: bytes, *, name: str) -> str:
 
 
 def _ole(data: bytes, *, name: str) -> str:
+    import olefile  # here: few files need it
+
     try:
         with olefile.OleFileIO(BytesIO(data)) as file:
             streams = {"/".join(path) for path in file.listdir()}

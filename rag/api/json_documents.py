@@ -27,8 +27,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from ingest.sources.fetch import submission_of_url
 from ingest.sources.files import TenantSpool, storage_errors
+from ingest.sources.web import submission_of_url
 from rag.api.schemas import DocumentIn, DocumentsRequest
 from rag.errors import ConflictError, TooLargeError, UpstreamError
 from rag.process.child_process import ChildProcess

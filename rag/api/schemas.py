@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from ingest.sources.fetch import parse_url
+from ingest.sources.web import parse_url
 from rag.api import shapes
 from rag.api.acl_json import AclIn
 from rag.api.checked_names import checked_name, sendable, storable

@@ -83,9 +83,9 @@ async def open_ingesting(
     from ingest.cleanup import UNSUBMITTED_SECONDS, Cleanup
     from ingest.pipeline import IngestPipeline
     from ingest.settling import settling
-    from ingest.sources.fetch import WebReader
     from ingest.sources.files import Spool
     from ingest.sources.originals import Originals
+    from ingest.sources.web import WebReader
     from retrieval.bm25 import Bm25Encoder
 
     settings = with_model_folders(settings)
@@ -117,7 +117,7 @@ async def open_ingesting(
         ledger = await open_ledger(settings.gateway, catalog, stack)
         cache = open_model_cache(settings, stack)
         ingest = IngestPipeline(
-            reader=WebReader(parser, build_fetcher(settings)),
+            reader=WebReader(parser, partial(build_fetcher, settings)),
             chunker=build_chunker(settings.chunker, embedder.count_tokens),
             embedder=embedder,
             encoder=encoder,
@@ -223,8 +223,8 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
     """
     from ingest.document_trace import DocumentTraces
     from ingest.parse_stage import Parsing
-    from ingest.sources.fetch import WebReader
     from ingest.sources.files import Spool
+    from ingest.sources.web import WebReader
 
     if settings.catalog.kind != "postgres":
         raise ConfigError(
@@ -239,7 +239,7 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
         await catalog.open()
         parser = build_parser(settings)
         stack.callback(parser.close)
-        reader = WebReader(parser, build_fetcher(settings))
+        reader = WebReader(parser, partial(build_fetcher, settings))
         spool = Spool(settings.data_dir.resolve() / SPOOL)
         recorder = DocumentTraces(traces.send, rate=settings.traces.rate)
         yield (

@@ -7,13 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rag.build.answer_cache import open_repeater
-from rag.build.answer_parts import build_pipeline, open_answering
 from rag.build.retrieval import Searching, open_searching
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
 from rag.build.telemetry import open_answer_recorder
-from rag.pipeline.query import QueryPipeline
 from rag.rollouts.observations import Observations
 from rag.rollouts.router import Routed, Router
 from rag.settings.tree import Settings
@@ -22,6 +19,7 @@ from rag.types import Answer, Query
 
 if TYPE_CHECKING:
     from rag.build.answer_parts import Answering
+    from rag.pipeline.query import QueryPipeline
     from rag.pipeline.search import Ended
     from rag.protocols import ChatModel, SupportScorer
     from retrieval.embedders.embedder import ModelEmbedder
@@ -61,6 +59,9 @@ async def open_service(
     embedder: ModelEmbedder | None = None,
 ) -> AsyncIterator[Service]:
     """Opens everything that ingests and answers. Takes and raises what `open_ingesting` does."""
+    from rag.build.answer_cache import open_repeater
+    from rag.build.answer_parts import build_pipeline, open_answering
+
     opening = open_searching(settings, wrappers, embedder)
     async with opening as opened, contextlib.AsyncExitStack() as stack:
         settings = opened.settings  # with the folders of models

@@ -7,11 +7,13 @@ are taken again at once on a new connection.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 POLL_SECONDS = 0.05
 _LOCK = sa.text("SELECT pg_try_advisory_lock(:number)")

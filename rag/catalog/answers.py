@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from rag.catalog.answer_listing import PLACE, place
@@ -239,5 +238,11 @@ def _answer(row: sa.RowMapping) -> LiveAnswer:
 def _signals(row: sa.RowMapping) -> Signals:
     values = dict(row)
     raw, reason = values.pop("embedding"), values.pop("reason")
-    embedding = None if raw is None else np.frombuffer(raw, np.dtype("<f4")).astype(np.float32)
+    embedding = None if raw is None else _embedding(raw)
     return Signals(embedding=embedding, abstained=reason is not None, **values)
+
+
+def _embedding(raw: bytes) -> Float32Array:
+    import numpy as np  # here: few commands read vectors of answers
+
+    return np.frombuffer(raw, np.dtype("<f4")).astype(np.float32)

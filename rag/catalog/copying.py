@@ -7,15 +7,17 @@ them itself. Unlike a dump of `pg_dump`, the file restores into both, by any ver
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog import tables
 from rag.catalog.database import Database, Transaction
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 ROWS = 500
 """Rows read and written at once; some have the text of a document."""

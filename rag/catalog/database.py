@@ -11,13 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from rag.catalog.absence import Absence
@@ -27,6 +25,9 @@ from rag.catalog.tables import metadata
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 from rag.privacy.redaction import masked, scrubbed
 from rag.process.extras import needing
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -163,12 +164,16 @@ class PostgresDatabase(Database):
     take them; the work that they guard can be done twice without harm.
     """
 
-    insert = staticmethod(postgresql.insert)
     utf8 = staticmethod(lambda text: sa.func.convert_to(text, "UTF8", type_=sa.LargeBinary))
 
     def __init__(self, url: str) -> None:
         with needing("cluster", for_="`catalog.kind = 'postgres'`"):
             import asyncpg
+        # Here: SQLite needs neither, and they take a third of SQLAlchemy's import.
+        from sqlalchemy.dialects import postgresql
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        self.insert = postgresql.insert
 
         # While it connects, the driver raises its own exceptions.
         self.vendor = (*Database.vendor, asyncpg.PostgresError, asyncpg.InterfaceError)

@@ -20,7 +20,7 @@ from rag.cli.scope import caller
 from rag.cli.status import status
 from rag.client import AsyncClient
 from rag.errors import InputError
-from rag.process.imports import importing
+from rag.process.imports import importing_for_command
 from rag.settings.tree import COLLECTION, Settings
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Opening:
 
 
 def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
-    with importing():
+    with importing_for_command():
         from rag.build.storage import open_storage
         from rag.cli import in_process  # noqa: F401 - `client_for` needs it next
 
@@ -127,7 +127,7 @@ def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
 
 
 def _beside(settings: Settings) -> AbstractAsyncContextManager[Storage]:
-    with importing():
+    with importing_for_command():
         from rag.build.storage import open_beside
         from rag.cli import in_process  # noqa: F401 - `client_for` needs it next
 
@@ -135,7 +135,7 @@ def _beside(settings: Settings) -> AbstractAsyncContextManager[Storage]:
 
 
 def _ingesting(settings: Settings) -> AbstractAsyncContextManager[Storage]:
-    with importing():
+    with importing_for_command():
         from rag.build.ingest import open_ingesting
         from rag.cli import in_process  # noqa: F401 - `client_for` needs it next
 
@@ -150,7 +150,7 @@ async def _with_model(settings: Settings, *, answers: bool) -> AsyncIterator[Sto
 
     settings = with_model_folders(settings)
     async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
-        with importing():
+        with importing_for_command():
             from rag.build.retrieval import open_searching
             from rag.build.service import open_service
             from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
@@ -220,9 +220,11 @@ async def client_for(
             yield client
         return
     async with opening.opened(settings) as opened:
-        from rag.cli.in_process import client_of
+        with importing_for_command():
+            from rag.cli.in_process import client_of
 
+            routers = opening.routers()
         async with client_of(
-            opened, caller=asking, audits=opening.audits, routers=opening.routers()
+            opened, caller=asking, audits=opening.audits, routers=routers
         ) as client:
             yield client

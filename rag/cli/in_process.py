@@ -15,6 +15,7 @@ from rag.cli.connection import own_errors
 from rag.cli.operator import HERE, operator
 from rag.client import NEVER, AsyncClient
 from rag.gateway.audit_log import AuditLog
+from rag.process.imports import importing_for_command
 from rag.protocols import Queue
 from rag.types import Principal
 
@@ -34,7 +35,8 @@ async def client_of(
     the routes of `routers`; with None, all.
     """
     running = Running(opened=opened, queue=queue)
-    app = app_without_lifespan(opened.settings, running, caller=caller, routers=routers)
+    with importing_for_command():  # FastAPI looks at each annotation
+        app = app_without_lifespan(opened.settings, running, caller=caller, routers=routers)
     transport = AppTransport(app, client=(HERE, 0))
     async with contextlib.AsyncExitStack() as stack:
         if audits or opened.settings.gateway.enabled:

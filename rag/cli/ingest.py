@@ -7,8 +7,8 @@ import sys
 import time
 
 from ingest.sources.exclusion import Exclusion
-from ingest.sources.fetch import is_url, parse_url
 from ingest.sources.files import find
+from ingest.sources.web import is_url, parse_url
 from rag.cli import output
 from rag.cli.ingest_target import STDIN, Named, opened
 from rag.cli.sync import folders_of, summed, sync

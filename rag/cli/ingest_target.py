@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ingest.sources.fetch import submission_of_url
 from ingest.sources.files import file_uri, submission_of
+from ingest.sources.web import submission_of_url
 from rag.build.embedding import loading_embedder
 from rag.build.model_folders import with_model_folders
 from rag.build.queue_backends import queue_backend

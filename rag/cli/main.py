@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind of command
     from rag.process.blas import limit_threads
-    from rag.process.imports import importing
+    from rag.process.imports import importing, importing_for_command
 
     limit_threads()
     with importing():
@@ -105,7 +105,7 @@ def _run(args: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each kind 
             from rag.cli.chat import chat
 
         return chat(args, settings)
-    with importing():
+    with importing_for_command():
         import asyncio
 
         from rag.cli.commands import run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 MASKED = "[{}]"
@@ -120,17 +121,17 @@ class Masker:
             first: masks a text before the rules do.
         """
         self._first = first
-        own = (Rule("masked", pattern) for pattern in patterns)
-        self._rules = [(rule, re.compile(rule.pattern)) for rule in (*own, *RULES)]
+        self._rules = (*(Rule("masked", pattern) for pattern in patterns), *RULES)
 
     def text(self, text: str) -> str:
         """Returns the text with each match replaced by its kind, such as `[e-mail]`, `[card]`."""
         if self._first:
             text = self._first(text)
         folded, digits = text.casefold(), len(_DIGIT.findall(text))
-        for rule, pattern in self._rules:
+        for rule in self._rules:
             if digits >= rule.digits and any(sign in folded for sign in rule.signs):
-                text = "".join(_replaced(text, pattern, rule.length, MASKED.format(rule.name)))
+                pattern, mask = _compiled(rule.pattern), MASKED.format(rule.name)
+                text = "".join(_replaced(text, pattern, rule.length, mask))
         return text
 
     def content(self, content: Any) -> Any:
@@ -144,6 +145,12 @@ class Masker:
                 return [self.content(item) for item in content]
             case _:
                 return content
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Returns the pattern, compiled at its first use: few texts need more than a few of them."""
+    return re.compile(pattern)
 
 
 def _replaced(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rag.catalog.collections import Collections
 from rag.errors import NotFoundError
-from rag.pipeline.query import QueryPipeline
 from rag.records import Arm, Rollout
 from rag.rollouts.assignment import ROUTES, Asker, asker, first_fitting, fits, gets_variant
 from rag.rollouts.measures import observed
 from rag.rollouts.observations import Observations
 from rag.telemetry.trace import Trace
 from rag.types import BASE, Answer, Query, Scope
+
+if TYPE_CHECKING:
+    from rag.pipeline.query import QueryPipeline
 
 
 @dataclass(frozen=True, slots=True)

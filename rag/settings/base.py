@@ -14,7 +14,7 @@ from pydantic import (
 class Part(BaseModel):
     """A part of the settings: immutable, and unknown names are rejected."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def by_kind(default: str) -> Callable[[Any], Any]:

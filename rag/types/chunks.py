@@ -5,17 +5,19 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rag.types.acl import KEY, USER, Readers
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 Span = tuple[int, int]
-Float32Array = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
-Float16Array = npt.NDArray[np.float16]
+# Texts: most commands have no vectors, and to import NumPy takes as long as to read the catalog.
+Float32Array: TypeAlias = "npt.NDArray[np.float32]"
+Floats: TypeAlias = "npt.NDArray[np.float64]"
+Float16Array: TypeAlias = "npt.NDArray[np.float16]"
 Kind = Literal["query", "passage"]
 Scalar = str | int | float | bool
 MetaValue = Scalar | tuple[Scalar, ...]

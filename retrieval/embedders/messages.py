@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 
@@ -16,7 +16,7 @@ class EncodedQuestion(NamedTuple):
     tokens: TokenVectors
 
 
-Encoded = Float32Array | TokenVectors | Embedding | EncodedQuestion
+Encoded: TypeAlias = "Float32Array | TokenVectors | Embedding | EncodedQuestion"
 """The encoded text in each of these forms."""
 
 

@@ -23,7 +23,7 @@ from retrieval.indexes.edge_points import (
     tokens_field,
 )
 from retrieval.indexes.edge_reads import PAGE, ShardReader, pages_of
-from retrieval.indexes.edge_stats import remove_stats
+from retrieval.indexes.edge_stats import has_stats, remove_stats
 from retrieval.indexes.payload import (
     ACL,
     OWN_FIELDS,
@@ -59,6 +59,7 @@ class Shard(ShardReader):
         self.has_unerased = (folder / UNERASED_MARK).exists()
         self._touched: set[str] | None = None
         self._logged = 0
+        self._is_flushed = has_stats(folder)
         self._index_acl()
 
     @classmethod
@@ -86,7 +87,7 @@ class Shard(ShardReader):
         vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
         with storage_errors(self.folder):
             self._changed()
-            remove_stats(self.folder)
+            self._forget_counts()
             if any(p.tokens is not None for p in vectors):
                 self._admit_tokens()
             self._mark_unerased(self._forget([p.chunk.id for p in vectors]))
@@ -100,7 +101,7 @@ class Shard(ShardReader):
             moved: dict[Any, Point] = {p.chunk.id: p for p in points if p.dense is None}
             for id_ in self._mark_unerased(self._known(list(moved))):
                 payload = payload_of(moved[str(id_)])
-                self._edge.update(qe.UpdateOperation.set_payload([id_], payload))
+                self._update(qe.UpdateOperation.set_payload([id_], payload))
         self._touch(p.chunk.id for p in points)
 
     def set_acl(self, chunk_ids: Sequence[str], acl: Readers) -> None:
@@ -108,16 +109,16 @@ class Shard(ShardReader):
         with storage_errors(self.folder):
             self._changed()
             known = self._known(list(chunk_ids))
-            self._edge.update(qe.UpdateOperation.set_payload(known, {ACL: sorted(acl)}))
+            self._update(qe.UpdateOperation.set_payload(known, {ACL: sorted(acl)}))
         self._touch(chunk_ids)
 
     def delete(self, chunk_ids: Sequence[str]) -> None:
         """Removes points; unknown ids are ignored."""
         with storage_errors(self.folder):
             self._changed()
-            remove_stats(self.folder)
+            self._forget_counts()
             known = self._mark_unerased(self._forget(chunk_ids))
-            self._edge.update(qe.UpdateOperation.delete_points(known))
+            self._update(qe.UpdateOperation.delete_points(known))
         self._touch(chunk_ids)
 
     def erasure_due(self) -> bool:
@@ -129,10 +130,13 @@ class Shard(ShardReader):
         return age >= ERASE_AFTER + ERASE_AFTER_EACH * self.stats.points
 
     def flush(self) -> None:
-        """Writes everything to disk, including the counts."""
+        """Writes everything to disk, including the counts, if anything has changed."""
+        if self._is_flushed:  # for Qdrant Edge it is a hundred calls of `msync` in any case
+            return
         with storage_errors(self.folder):
             self._edge.flush()
             self.stats.write(self.folder)
+        self._is_flushed = True
 
     def close(self) -> None:
         """Flushes and closes the shard."""
@@ -165,11 +169,12 @@ class Shard(ShardReader):
                 ids: list[Any] = list(touched[i : i + size])
                 records = self._edge.retrieve(ids, with_payload=True, with_vector=True)
                 copy._mark_unerased(copy._known(ids))
-                copy._edge.update(qe.UpdateOperation.delete_points(ids))
+                copy._update(qe.UpdateOperation.delete_points(ids))
                 copy._upsert([copied(r) for r in records])
                 for record in records:
                     copy.stats.note_mean((record.payload or {})["mean"])
         copy.stats.points, copy.stats.terms = self.stats.points, self.stats.terms
+        copy._is_flushed = False
         yield
         copy.flush()
         self.end_copy()
@@ -177,7 +182,7 @@ class Shard(ShardReader):
     def fill_from(self, other: Shard, *, mean_length: float) -> None:
         """Copies all points of another shard into this empty one, weighed with `mean_length`."""
         with storage_errors(self.folder):
-            remove_stats(self.folder)
+            self._forget_counts()
             self._adopt_schema(other)
             size = TOKENS_SLICE if other._has_tokens else PAGE
             for records in pages_of(other._edge, payload=True, vectors=True, size=size):
@@ -189,18 +194,28 @@ class Shard(ShardReader):
 
     def build_graph(self) -> None:
         """Builds the graph of all points, and quantizes their vectors for searches."""
+        self._is_flushed = False
         with storage_errors(self.folder):
             self._edge.optimize()
         self.stats.indexed = self.stats.points
 
+    def _forget_counts(self) -> None:
+        """Removes the file of the counts, which `flush` writes again."""
+        self._is_flushed = False
+        remove_stats(self.folder)
+
+    def _update(self, operation: qe.UpdateOperation) -> None:
+        self._is_flushed = False
+        self._edge.update(operation)
+
     def _upsert(self, points: list[qe.Point]) -> None:
         if points:
-            self._edge.update(qe.UpdateOperation.upsert_points(points))
+            self._update(qe.UpdateOperation.upsert_points(points))
 
     def _admit_tokens(self) -> None:
         """Adds the field of token vectors, also to a shard that was created without it."""
         if not self._has_tokens:
-            self._edge.update(tokens_field(dim=self._dim))
+            self._update(tokens_field(dim=self._dim))
             self._has_tokens = True
 
     def _trim_log(self, written: int) -> None:
@@ -244,9 +259,9 @@ class Shard(ShardReader):
                 return
             before = qe.Filter(must=[qe.IsEmptyCondition(ACL)])
             of_default = {ACL: sorted(stored_acl(None))}
-            self._edge.update(qe.UpdateOperation.set_payload_by_filter(before, of_default))
+            self._update(qe.UpdateOperation.set_payload_by_filter(before, of_default))
             index = qe.UpdateOperation.create_field_index(ACL, SCHEMA["keyword"])
-            self._edge.update(index)
+            self._update(index)
 
     def _index_fields(self, points: Sequence[Point]) -> None:
         for field, kind in field_kinds(p.chunk.meta for p in points):
@@ -263,14 +278,14 @@ class Shard(ShardReader):
         with storage_errors(self.folder):
             params = MAPPED[kind] if field in OWN_FIELDS else SCHEMA[kind]
             index = qe.UpdateOperation.create_field_index(path_of(field, kind), params)
-            self._edge.update(index)
+            self._update(index)
         self._kinds.add((field, kind))
 
     def _adopt_schema(self, other: Shard) -> None:
         mine = self._edge.info().payload_schema
         for path, index in other._edge.info().payload_schema.items():
             if path not in mine:
-                self._edge.update(qe.UpdateOperation.create_field_index(path, index.data_type))
+                self._update(qe.UpdateOperation.create_field_index(path, index.data_type))
         self._kinds |= other._kinds
         if other._has_tokens:
             self._admit_tokens()

@@ -62,6 +62,11 @@ class Stats:
         (folder / _FILE).write_text(json.dumps(asdict(self)))
 
 
+def has_stats(folder: Path) -> bool:
+    """Returns True if a shard's folder has its counts: it was flushed after its last change."""
+    return (folder / _FILE).exists()
+
+
 def remove_stats(folder: Path) -> None:
     """Removes the file before points change: a process that is killed leaves no wrong counts."""
     (folder / _FILE).unlink(missing_ok=True)

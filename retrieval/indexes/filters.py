@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 import qdrant_edge as qe
 
 from rag.errors import InputError, UnknownFieldError
-from rag.text.validation_errors import shortened
 from rag.types import Condition, Scalar
 from rag.types.acl import Readers
 from retrieval.indexes.payload import (
@@ -55,6 +54,9 @@ def check_value(condition: Condition) -> None:
     if isinstance(value, tuple):
         raise InputError(f"{op!r} on {field!r} takes one value, not a list.", code="invalid_filter")
     if op in _BOUNDS and field_type(value) not in ("number", "date"):
+        # Here: the process that rebuilds a shard needs no Pydantic.
+        from rag.text.validation_errors import shortened
+
         raise InputError(
             f"{op!r} on {field!r} takes a number or an ISO date such as 2024-05-31 or"
             f" 2024-05-31T14:30:00+02:00, not {shortened(repr(value))}.",

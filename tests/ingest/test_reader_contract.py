@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from ingest.reader_process import Limits, Parser
-from ingest.sources.fetch import Fetcher, WebReader, submission_of_url
+from ingest.sources.fetch import Fetcher
 from ingest.sources.files import Spool, submission_of
+from ingest.sources.web import WebReader, submission_of_url
 from rag.errors import ReadError, UpstreamError
 from rag.protocols import Reader
 from tests import papers
@@ -54,7 +55,8 @@ def fetching(inner: Reader) -> WebReader:
     def loopback(address: object) -> bool:
         return address == ip_address("127.0.0.1")
 
-    return WebReader(inner, Fetcher(max_bytes=MAX_BYTES, seconds=30.0, allows=loopback))
+    fetcher = Fetcher(max_bytes=MAX_BYTES, seconds=30.0, allows=loopback)
+    return WebReader(inner, lambda: fetcher)
 
 
 @pytest.fixture(params=["here", "process", "web"])

@@ -11,13 +11,16 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rag.errors import ConfigError, StorageError
-from rag.operations.backup.manifest import Manifest
-from rag.operations.backup.pieces import Pieces, damaged
 from rag.process.disk_sync import sync_disk
 from rag.process.private_folder import CATALOG
 from retrieval.indexes.sparse_files import MIN_FREE
+
+if TYPE_CHECKING:  # not at run time: every command looks for an unfinished restore
+    from rag.operations.backup.manifest import Manifest
+    from rag.operations.backup.pieces import Pieces
 
 _UNFINISHED = "restoring"
 _LISTED = 3
@@ -56,6 +59,8 @@ def check_target(data: Path) -> None:
 
 def check_backup(manifest: Manifest, pieces: Pieces, beside: Path) -> None:
     """Raises StorageError if pieces are missing, or the disk of `beside` has no room for them."""
+    from rag.operations.backup.pieces import damaged
+
     pieces.look()
     if missing := pieces.missing(manifest):
         raise damaged(

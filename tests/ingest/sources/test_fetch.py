@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.sources.addresses import Address, is_public
-from ingest.sources.fetch import REDIRECTS, Fetcher, WebReader, is_url, parse_url, submission_of_url
+from ingest.sources.fetch import REDIRECTS, Fetcher
 from ingest.sources.files import Spool
+from ingest.sources.web import WebReader, is_url, parse_url, submission_of_url
 from rag.errors import RagError, ReadError, StorageError, UpstreamError
 from rag.text.uris import document_id
 from tests.fakes import HereReader
@@ -434,9 +435,8 @@ def test_what_is_fetched_is_read_as_a_file_is(site: Web, tmp_path: Path) -> None
     site.pages["/page"] = Page(b"<title>Otters</title><p>They swim.", headers=html)
     spool = Spool(tmp_path / "spool").of("acme")
     submission = submission_of_url(f"{site.url}/page", spool.new_key())
-    reader = WebReader(
-        HereReader(max_bytes=MIB), Fetcher(max_bytes=MIB, seconds=20.0, allows=loopback)
-    )
+    fetcher = Fetcher(max_bytes=MIB, seconds=20.0, allows=loopback)
+    reader = WebReader(HereReader(max_bytes=MIB), lambda: fetcher)
     path = spool.path(submission.source)
     document = asyncio.run(
         reader.read(submission.source, path, id_=submission.document_id, uri=submission.uri)
