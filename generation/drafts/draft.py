@@ -20,6 +20,7 @@ class Draft:
 
     Attributes:
         claims: the sentences that were checked beyond their markers; here none.
+        confidence: the probability that the text answers the question; None: that of the evidence.
         abstained: the reason why nothing remained of the answer; here none.
         refused: the claim for which the rest should be written anew; here none.
     """
@@ -37,6 +38,7 @@ class Draft:
         self.text = ""
         self.citations: tuple[Citation, ...] = ()
         self.claims: tuple[Claim, ...] = ()
+        self.confidence: float | None = None
         self.abstained: Reason | None = None
         self.refused: Claim | None = None
 

@@ -32,6 +32,7 @@ class Plain:
     unsupported: tuple[int, ...] = ()
     uncited: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
+    confidence: float | None = None
     abstained: Reason | None = None
 
 
@@ -53,7 +54,7 @@ def answer_of(
         abstained=reason is not None,
         reason=reason,
         missing=last.missing,
-        confidence=last.confidence or 0.0,
+        confidence=(draft.confidence if draft.text else None) or last.confidence or 0.0,
         degraded=tuple(run.degraded),
         usage=run.usage,
         finish_reason=last.finish_reason,
@@ -81,7 +82,9 @@ _REFUSED: Mapping[ClaimOutcome, str] = {
 
 def refused_claims(claims: Sequence[Claim]) -> Iterator[str]:
     """Yields, for `degraded`, the numbers of claims that are not shown, if there are any."""
-    counts = Counter(claim.outcome for claim in claims)
+    counts = Counter(claim.outcome for claim in claims if claim.objection != "answer")
     parts = [f"{counts[each]} {became}" for each, became in _REFUSED.items() if counts[each]]
     if parts:
         yield f"claims: sentences that the passages do not support: {', '.join(parts)}"
+    if unlikely := sum(claim.objection == "answer" for claim in claims):
+        yield f"claims: {unlikely} sentences are less likely to answer than the documents' own"
