@@ -140,10 +140,9 @@ class _Asker:
                 verdict = await checker.check_in(segment, claim)
                 if verdict.objection is None:
                     stated = stated_in(claim)
-                    given = given_answer(answer.question, stated, verdict.support, quoted)
+                    given = given_answer(answer.question, stated, quoted)
                     sentences.append(Sentence(given=given, right=_has_answer(claim, question)))
             return Written(
-                question=question.id,
                 answerable=question.answerable,
                 sentences=tuple(sentences),
                 confidence=quoted.confidence,

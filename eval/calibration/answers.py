@@ -15,13 +15,11 @@ import numpy as np
 from eval.calibration.confidence import (
     Judged,
     Logistic,
-    Names,
     auroc,
-    auroc_interval,
     calibration_error,
     fit_logistic,
 )
-from eval.measures.statistics import difference_interval
+from eval.measures.statistics import difference_interval, mean_interval
 from generation.grounding.answer_confidence import FEATURES, GivenAnswer
 from rag.types import Floats
 
@@ -41,14 +39,12 @@ class Written:
     """What a model wrote about a question.
 
     Attributes:
-        question: its id.
         answerable: True if the documents answer it.
         sentences: those of the model that the passages support.
         confidence: that of the quotes, 0 to 1.
         quotes_right: True if a quote has a gold answer.
     """
 
-    question: str
     answerable: bool
     sentences: tuple[Sentence, ...]
     confidence: float
@@ -62,10 +58,10 @@ Groups = Mapping[str, Sequence[Written]]
 def record_of(fitted: Groups, measured: Groups) -> tuple[Record, Judged]:
     """Returns the content of answer_confidence.json, and the sentences that are measured."""
     model = _fit(fitted)
-    sentences = [(w, s) for w in chain(*measured.values()) for s in w.sentences]
-    right = np.array([float(sentence.right) for _, sentence in sentences])
+    sentences = [s for written in chain(*measured.values()) for s in written.sentences]
+    right = np.array([float(sentence.right) for sentence in sentences])
     judged = Judged(
-        confidence=model.probability(_features([s for _, s in sentences])),
+        confidence=model.probability(_features(sentences)),
         correct=right,
         weights=np.ones(len(right)),
     )
@@ -76,8 +72,10 @@ def record_of(fitted: Groups, measured: Groups) -> tuple[Record, Judged]:
         "measured_on": _summary(measured),
         "sentences": {
             "mean_confidence": round(float(judged.confidence.mean()), 4),
+            "right": round(float(right.mean()), 4),
+            "right_interval": [round(each, 4) for each in mean_interval(right, most=1)],
             "calibration_error": round(calibration_error(judged), 4),
-            **_separation(judged, np.array([written.question for written, _ in sentences])),
+            "auroc": round(auroc(judged.confidence[right == 1], judged.confidence[right == 0]), 4),
         },
         "answers": _answers(model, [w for w in chain(*measured.values()) if w.answerable]),
     }
@@ -85,12 +83,20 @@ def record_of(fitted: Groups, measured: Groups) -> tuple[Record, Judged]:
 
 
 def _fit(groups: Groups) -> Logistic:
-    """Fits a model to the sentences; each group of questions has the same weight."""
-    of_groups = [[s for written in group for s in written.sentences] for group in groups.values()]
-    sentences = list(chain(*of_groups))
-    right = np.array([float(sentence.right) for sentence in sentences])
-    weights = np.concatenate([np.full(len(some), 1 / max(1, len(some))) for some in of_groups])
-    return fit_logistic(_features(sentences), right, weights)
+    """Fits a model to the sentences.
+
+    Each group of questions has the same weight: half of them have no answer, as of those that the
+    confidence of quotes, with which the model's is compared, is fitted on and that are answered.
+    """
+    weighed = [
+        (sentence, 1 / len(group))
+        for group in groups.values()
+        for written in group
+        for sentence in written.sentences
+    ]
+    right = np.array([float(sentence.right) for sentence, _ in weighed])
+    weights = np.array([weight for _, weight in weighed])
+    return fit_logistic(_features([sentence for sentence, _ in weighed]), right, weights)
 
 
 def _features(sentences: Sequence[Sentence]) -> Floats:
@@ -99,30 +105,24 @@ def _features(sentences: Sequence[Sentence]) -> Floats:
     return np.array(rows, np.float64).reshape(-1, len(FEATURES))
 
 
-def _separation(judged: Judged, questions: Names) -> Record:
-    """Returns how well right sentences score above others; the interval draws whole questions."""
-    right = judged.correct == 1
-    ours, others = judged.confidence[right], judged.confidence[~right]
-    interval = auroc_interval(ours, others, (questions[right], questions[~right]))
-    return {
-        "auroc": round(auroc(ours, others), 4),
-        "auroc_interval": [round(each, 3) for each in interval],
-    }
-
-
 def _answers(model: Logistic, answers: Sequence[Written]) -> Record:
-    """Returns the shares of right answers: the quotes, the model's sentences, the likelier ones."""
-    likelier = [_is_likelier(model, written) for written in answers]
+    """Returns the shares of right answers: of quotes, and of the model's sentences and quotes.
+
+    Quotes follow the sentences of the model never if there are any, or where they are likelier.
+    """
     quotes = np.array([float(written.quotes_right) for written in answers])
-    by_model = np.array([float(_right(w, bool(w.sentences))) for w in answers])
-    chosen = np.array([float(_right(w, c)) for w, c in zip(answers, likelier, strict=True)])
-    low, high = difference_interval(chosen - quotes, most=1)
+    sentences = np.array([float(any(s.right for s in w.sentences)) for w in answers])
+    written = np.array([bool(w.sentences) for w in answers])
+    alone = np.array([_is_likelier(model, w) for w in answers])
+    followed = np.where(alone, sentences, np.maximum(sentences, quotes))
+    low, high = difference_interval(followed - quotes, most=1)
     return {
         "quotes": round(float(quotes.mean()), 4),
-        "supported_sentences_before_quotes": round(float(by_model.mean()), 4),
-        "the_likelier": round(float(chosen.mean()), 4),
+        "sentences_alone": round(float(np.where(written, sentences, quotes).mean()), 4),
+        "quotes_where_likelier": round(float(followed.mean()), 4),
         "difference_to_quotes": [round(low, 4), round(high, 4)],
-        "by_the_model": round(float(np.mean(likelier)), 4),
+        "with_sentences": round(float(written.mean()), 4),
+        "without_quotes": round(float(alone.mean()), 4),
     }
 
 
@@ -130,10 +130,6 @@ def _is_likelier(model: Logistic, written: Written) -> bool:
     """True if a sentence of the model is as likely to answer as the quotes."""
     found = model.probability(_features(written.sentences))
     return bool((found >= written.confidence).any())
-
-
-def _right(written: Written, by_model: bool) -> bool:
-    return any(s.right for s in written.sentences) if by_model else written.quotes_right
 
 
 def _summary(groups: Groups) -> Record:

@@ -40,6 +40,7 @@ class JsonDraft:
         self.uncited: tuple[str, ...] = ()
         self.claims: tuple[Claim, ...] = ()
         self.confidence: float | None = None
+        self.unlikely = False
         self.abstained: Reason | None = None
         self.refused: Claim | None = None
 

@@ -70,7 +70,7 @@ class MarkedDraft(Draft):
             self.claims += (verdict.on(claim, "marked", start, end),)
             self.text += MARK
             return [MARK, Retraction(start=start, end=end, objection=verdict.objection)]
-        likely = await self._claims_checker.answer_confidence(claim, verdict)
+        likely = await self._claims_checker.answer_confidence(claim)
         self.confidence = max(self.confidence or 0.0, likely)
         out = [] if len(self.citations) > self._cited else await self.cite(verdict.passages)
         self.claims += (verdict.on(claim, "supported", start, len(self.text)),)

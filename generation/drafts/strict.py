@@ -10,7 +10,7 @@ from generation.drafts.segments import Segments
 from generation.grounding.claims import ClaimChecker, Verdict, claim_in, declines, stated_in
 from generation.grounding.quotes import Quotes
 from rag.protocols import SupportScorer
-from rag.types import ClaimOutcome, Delta, Hit
+from rag.types import Delta, Hit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,26 +26,15 @@ class Remedies:
     quotes: Quotes
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A claim that the passages support, with the text to show for it and before it."""
-
-    lead: str
-    segment: str
-    claim: str
-    verdict: Verdict
-
-
 class StrictDraft(Draft):
     """A draft that releases text sentence by sentence, each after its check.
 
     At the first claim that the passages do not support, the rest of the answer should be written
     anew: `refused` is that claim, and nothing more is released before `revise`. Later ones are left
-    out; the first of them, or one that there is no time to revise, is replaced by quotes.
-
-    Sentences are held back until one is as likely to answer the question as the quotes are; if none
-    is, the quotes are the answer. What claims nothing, a heading or "as follows:", is released with
-    the claim behind it. What was said before is not said again.
+    out. Quotes replace the first of them, or one that there is no time to revise, or end the
+    answer, unless what was shown is as likely as they are to answer the question. What claims
+    nothing, a heading or "as follows:", is released with the claim behind it. What was said before
+    is not said again.
     """
 
     def __init__(
@@ -59,17 +48,17 @@ class StrictDraft(Draft):
         """Make a draft; `checker` has the same passages."""
         super().__init__(passages, support)
         self._claims_checker = checker
-        self._remedies = remedies
+        self._may_revise = remedies.may_revise
+        self._quotes = remedies.quotes
         self._segments = Segments()
         self._waiting = ""
-        self._held: list[_Held] = []
         self._said: set[str] = set()
-        self._written = self._revised = self._answered = self._declined = False
+        self._written = self._revised = self._replaced = self._declined = False
 
     async def take(self, delta: Delta) -> list[Written]:
         """Returns the text to send after the next delta; quotes need no check."""
         if delta.model is None:
-            self._answered = self._answered or bool(delta.text)
+            self._replaced = self._replaced or bool(delta.text)
             return await self._take_quote(delta)
         self._written = self._written or bool(delta.text)
         return await self._release(self._segments.add(delta.text))
@@ -86,7 +75,6 @@ class StrictDraft(Draft):
     def revise(self) -> None:
         """Forgets what was not released: the rest is written anew."""
         super().revise()
-        self._drop_held("rewritten")
         self._revised = True
         self._segments, self._waiting, self._declined = Segments(), "", False
 
@@ -111,34 +99,13 @@ class StrictDraft(Draft):
         if stated in self._said:
             return []
         verdict = await self._claims_checker.check_in(segment, claim)
-        if verdict.objection:
-            return await self._refuse(claim, verdict)
-        self._said.add(stated)
+        if verdict.objection is None:
+            return await self._show(segment, claim, verdict)
+        return await self._refuse(claim, verdict)
+
+    async def _show(self, segment: str, claim: str, verdict: Verdict) -> list[Written]:
+        self._said.add(stated_in(claim))
         lead, self._waiting = self._waiting, ""
-        self._held.append(_Held(lead, segment, claim, verdict))
-        return await self._show_held() if await self._answers(claim, verdict) else []
-
-    async def _answers(self, claim: str, verdict: Verdict) -> bool:
-        """True if this claim, or something shown before, is as likely to answer as the quotes."""
-        likely = await self._claims_checker.answer_confidence(claim, verdict)
-        enough = likely >= (await self._remedies.quotes()).confidence
-        if self._answered or enough:
-            self.confidence = max(self.confidence or 0.0, likely)
-        self._answered = self._answered or enough
-        return self._answered
-
-    async def _show_held(self) -> list[Written]:
-        held, self._held = self._held, []
-        return [event for each in held for event in await self._show(each)]
-
-    def _drop_held(self, outcome: ClaimOutcome) -> None:
-        held, self._held = self._held, []
-        self.claims += tuple(
-            replace(each.verdict, objection="answer").on(each.claim, outcome) for each in held
-        )
-
-    async def _show(self, held: _Held) -> list[Written]:
-        lead, segment, claim, verdict = held.lead, held.segment, held.claim, held.verdict
         if not self.text:
             lead, segment = lead.lstrip(), segment if lead.strip() else segment.lstrip()
         elif not (lead or segment)[:1].isspace():
@@ -152,36 +119,51 @@ class StrictDraft(Draft):
         if len(self.citations) == cited:
             out += await self.cite(verdict.passages)
         self.claims += (verdict.on(claim, "supported", start, len(self.text)),)
+        likely = await self._claims_checker.answer_confidence(claim)
+        self.confidence = max(self.confidence or 0.0, likely)
         return out
 
     async def _refuse(self, claim: str, verdict: Verdict) -> list[Written]:
-        if not self._revised and self._remedies.may_revise():
+        if not self._revised and self._may_revise():
             self.refused = verdict.on(claim, "rewritten")
             self.claims += (self.refused,)
             return []
         self._revised = True
-        out = [] if self._answered else await self._quote()
+        needs_quotes = not self._replaced and await self._is_less_likely()
+        out = await self._quote() if needs_quotes else []
         self.claims += (verdict.on(claim, "replaced" if out else "removed"),)
         return out
 
     async def _end(self) -> list[Written]:
-        """Returns quotes, if nothing that was shown answers; abstains if nothing is shown."""
-        if self._declined and not self.claims and not self._held:
+        """Returns quotes, if they are likelier to answer than what was written of the text.
+
+        Abstains if nothing is shown.
+        """
+        if self._declined and not self.claims:
             self.abstained = "declined"
             return []
-        out = [] if self._answered else await self._quote()
+        out: list[Written] = []
+        if not self._replaced and await self._is_less_likely():
+            self.unlikely = bool(self.text)
+            out = await self._quote()
         self.abstained = None if self.text else "unsupported"
         return out
 
+    async def _is_less_likely(self) -> bool:
+        """True if nothing is shown, or the quotes are likelier to answer."""
+        return self.confidence is None or self.confidence < (await self._quotes()).confidence
+
     async def _quote(self) -> list[Written]:
-        """Returns the quotes that answer the question, in the place of what was held back."""
-        self._drop_held("replaced")
-        quoted = await self._remedies.quotes()
-        self._answered, self.confidence = True, quoted.confidence
+        """Returns the quotes that answer the question, without those that the text has."""
+        self._replaced = True
+        quoted = await self._quotes()
+        self.confidence = max(self.confidence or 0.0, quoted.confidence)
         out: list[Written] = []
         for delta in quoted.deltas:
-            self._said.add(stated_in(claim_in(delta.text) or ""))
-            out += await self._take_quote(delta)
+            stated = stated_in(claim_in(delta.text) or "")
+            if stated not in self._said:
+                self._said.add(stated)
+                out += await self._take_quote(delta)
         return out
 
     async def _take_quote(self, delta: Delta) -> list[Written]:

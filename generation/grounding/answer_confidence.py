@@ -30,17 +30,13 @@ class GivenAnswer:
 
     Attributes:
         evidence: the logarithm of the odds that the quotes answer.
-        support: 0 to 1, by the passages.
-        quoted: the share of the sentence's own words, those that the question has not, that the
-            quotes have, by trigrams; 0 if it has none.
-        told: the share of the quotes' own words that the sentence has.
+        told: the share of the quotes' own words, those that the question has not, that the sentence
+            has, by trigrams.
         type_missing: 1 if it has nothing of the kind that is asked for, or no number close to what
             is counted.
     """
 
     evidence: float
-    support: float
-    quoted: float
     told: float
     type_missing: float
 
@@ -48,16 +44,12 @@ class GivenAnswer:
 FEATURES = tuple(field.name for field in fields(GivenAnswer))
 
 
-def given_answer(question: str, sentence: str, support: float, quoted: Quoted) -> GivenAnswer:
+def given_answer(question: str, sentence: str, quoted: Quoted) -> GivenAnswer:
     """Compares a sentence with the quotes."""
-    quotes = without_markers(quoted.text)
-    own, told = _own_words(sentence, question), _own_words(quotes, question)
     confidence = min(max(quoted.confidence, LEAST), 1 - LEAST)
     return GivenAnswer(
         evidence=math.log(confidence / (1 - confidence)),
-        support=support,
-        quoted=shared_grams(own, quotes) if own else 0.0,
-        told=shared_grams(told, sentence),
+        told=shared_grams(_own_words(without_markers(quoted.text), question), sentence),
         type_missing=float(lacks_type(question)(sentence) or lacks_count(question)(sentence)),
     )
 

@@ -237,10 +237,9 @@ class ClaimChecker:
             return replace(verdict, objection="figure", missing=missing)
         return verdict
 
-    async def answer_confidence(self, claim: str, verdict: Verdict) -> float:
+    async def answer_confidence(self, claim: str) -> float:
         """Returns the probability that a claim that holds answers the question."""
-        quoted = await self._quotes()
-        given = given_answer(self._question, stated_in(claim), verdict.support, quoted)
+        given = given_answer(self._question, stated_in(claim), await self._quotes())
         return self._confidence.probability(given)
 
     async def _holds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from generation.drafts.policy import AnyDraft
@@ -80,11 +80,11 @@ _REFUSED: Mapping[ClaimOutcome, str] = {
 }
 
 
-def refused_claims(claims: Sequence[Claim]) -> Iterator[str]:
-    """Yields, for `degraded`, the numbers of claims that are not shown, if there are any."""
-    counts = Counter(claim.outcome for claim in claims if claim.objection != "answer")
+def refused_claims(draft: AnyDraft) -> Iterator[str]:
+    """Yields, for `degraded`, what the check did not show, and what it added."""
+    counts = Counter(claim.outcome for claim in draft.claims)
     parts = [f"{counts[each]} {became}" for each, became in _REFUSED.items() if counts[each]]
     if parts:
         yield f"claims: sentences that the passages do not support: {', '.join(parts)}"
-    if unlikely := sum(claim.objection == "answer" for claim in claims):
-        yield f"claims: {unlikely} sentences are less likely to answer than the documents' own"
+    if draft.unlikely:
+        yield "claims: the documents' own sentences follow, which are likelier to answer"

@@ -218,7 +218,7 @@ class QueryPipeline(SearchPipeline):
                 break
             prompt = replace(prompt, revision=Revision(kept=draft.text, refused=draft.refused))
             draft.revise()
-        run.leave_out(refused_claims(draft.claims))
+        run.leave_out(refused_claims(draft))
         answer = answer_of(prompt, draft, last, hits, run)
         describe_checks(run.trace, answer)
         yield answer

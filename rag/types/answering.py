@@ -65,9 +65,8 @@ Reason = Literal[
     "unsupported",
 ]
 ClaimOutcome = Literal["supported", "marked", "rewritten", "replaced", "removed"]
-Objection = Literal["figure", "name", "support", "answer"]
-"""The reason why a claim is not shown: a figure or a name that no passage has, low support, or that
-it is less likely to answer than the documents' own sentences."""
+Objection = Literal["figure", "name", "support"]
+"""The reason why a claim is refused: a figure or a name that no passage has, or low support."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

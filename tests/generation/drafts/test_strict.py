@@ -147,33 +147,30 @@ async def test_with_time_left_the_rest_is_written_anew(writing: Writing) -> None
     assert writing.outcomes == ["supported", "rewritten", "supported", "removed"]
 
 
-async def test_a_sentence_less_likely_to_answer_gives_way_to_the_quotes(writing: Writing) -> None:
-    writing.confidence = 0.6
-    assert await writing.write("Employees have 27 days of annual leave.") == QUOTE
-    (claim,) = writing.draft.claims
-    assert (claim.outcome, claim.objection, claim.start) == ("replaced", "answer", None)
-    assert claim.support == 1.0
-    assert writing.draft.confidence == 0.6
-
-
-async def test_nothing_is_sent_before_a_sentence_that_answers(writing: Writing) -> None:
+async def test_quotes_follow_what_is_less_likely_to_answer(writing: Writing) -> None:
     writing.confidence = 0.6
     said = "Employees have 27 days of annual leave."
-    for piece in (f"{said} A ", "taxi "):
-        assert await writing.draft.take(Delta(text=piece, model="its")) == []
-    await writing.draft.take(Delta(text="ride is refunded up to £50.", model="its"))
-    await writing.draft.finish()
-    assert writing.draft.text == f"{said} [2] A taxi ride is refunded up to £50. [1]"
-    assert writing.outcomes == ["supported", "supported"]
+    assert await writing.write(said) == f"{said} [2] {QUOTE}"
+    assert writing.outcomes == ["supported"]
+    assert (writing.draft.confidence, writing.draft.unlikely) == (0.6, True)
+
+
+async def test_what_is_as_likely_to_answer_stands_alone(writing: Writing) -> None:
+    writing.confidence = 0.6
+    assert await writing.write("Taxi rides are refunded up to £50.") == (
+        "Taxi rides are refunded up to £50. [1]"
+    )
     assert (writing.draft.confidence or 0.0) > 0.9
+    assert not writing.draft.unlikely
 
 
-async def test_what_waits_for_an_answer_is_written_anew_with_the_rest(writing: Writing) -> None:
-    writing.time, writing.confidence = True, 0.6
-    assert await writing.write("Employees have 27 days of annual leave. Trains cost £9.") == ""
-    writing.draft.revise()
-    assert await writing.write("A taxi ride is refunded up to £50.") == QUOTE
-    assert writing.outcomes == ["rewritten", "rewritten", "supported"]
+async def test_a_quote_that_the_text_has_word_for_word_does_not_follow(writing: Writing) -> None:
+    writing.confidence, writing.quotes = (
+        1.0,
+        (QUOTE, " Hotels are refunded up to £120 a night. [1]"),
+    )
+    text = await writing.write("A taxi ride is refunded up to £50.")
+    assert text == f"{QUOTE} Hotels are refunded up to £120 a night. [1]"
 
 
 async def test_lead_ins_are_shown_with_what_they_lead_to_alone(writing: Writing) -> None:
