@@ -54,7 +54,7 @@ def answer_of(
         abstained=reason is not None,
         reason=reason,
         missing=last.missing,
-        confidence=(draft.confidence if draft.text else None) or last.confidence or 0.0,
+        confidence=_confidence(draft, last),
         degraded=tuple(run.degraded),
         usage=run.usage,
         finish_reason=last.finish_reason,
@@ -63,6 +63,13 @@ def answer_of(
         variant=run.variant,
         route=last.route,
     )
+
+
+def _confidence(draft: AnyDraft | Plain, last: Delta) -> float:
+    """Returns that of the text, where it was checked, else that of the evidence."""
+    if draft.text and draft.confidence is not None:
+        return draft.confidence
+    return last.confidence or 0.0
 
 
 def task_answer(written: str, query: Query, run: Run) -> Answer:
