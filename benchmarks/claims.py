@@ -1,9 +1,10 @@
 """Answers of a small real model, unchecked and held to the passages, beside extractive ones.
 
 SmolLM2-135M-Instruct (`tests.smollm2`) answers questions of squad2-dev-a with `claims` off and
-strict. An answer is right if it has a gold answer, letter case aside. The floor is the extractive
-answer to the same question. Claims that are made from the same set, supported and not, go through
-the check beside their own paragraph, without a model.
+strict, about the articles that no score was fitted on. An answer is right if it has a gold answer,
+letter case aside. The floor is the extractive answer to the same question. Claims that are made
+from the same set, supported and not, go through the check beside their own paragraph, without a
+model.
 
     python -m benchmarks.run claims
 """
@@ -23,8 +24,10 @@ from eval.calibration.evidence_runs import MemoEmbedder
 from eval.calibration.groundedness import chunk_of
 from eval.datasets.claims import Claim, make_claims
 from eval.datasets.corpus import Question, read_corpus
+from generation.grounding.answer_confidence import load_answer_confidence
 from generation.grounding.claims import ClaimChecker
 from generation.grounding.groundedness import Grounding, load_grounding
+from generation.grounding.quotes import Quoted
 from rag.build.service import Service
 from rag.telemetry.trace import Trace
 from rag.text.stated_figures import missing_figures
@@ -58,7 +61,9 @@ def run() -> Report:
 
 async def _measure(report: Report) -> None:
     corpus = corpus_of(SET)
-    sample = corpus.questions[:: max(1, len(corpus.questions) // ASKED)]
+    articles = sorted({str(passage.meta["article"]) for passage in corpus.passages})[1::2]
+    measured = [q for q in corpus.questions if q.meta["source_doc"].partition("#")[0] in articles]
+    sample = measured[:: max(1, len(measured) // ASKED)]
     generator = {"kind": "vllm", "model": str(smollm2()), "max_tokens": 200, "engine": ENGINE}
     limits = {"query_seconds": 120}
     async with temporary_service(generator=generator, limits=limits) as (service, queue):
@@ -170,9 +175,9 @@ async def _check_made(report: Report, service: Service) -> None:
             hit = Hit(chunk=chunk, score=1.0, source="fused", ranks={})
             question = questions[claim.question].text
 
-            async def quotes(text: str = chunk.text) -> list[Delta]:
-                return [Delta(text=text)]
+            async def quotes(text: str = chunk.text) -> Quoted:
+                return Quoted(deltas=(Delta(text=text),), confidence=1.0)
 
-            checker = ClaimChecker(question, [hit], grounding, quotes)
+            checker = ClaimChecker(question, [hit], grounding, quotes, load_answer_confidence())
             shown += (await checker.check(claim.text)).objection is None
         report.add(f"shown of {len(taken)} claims made: {kind}", shown / len(taken))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +20,12 @@ from eval.datasets.rewordings import Rewording, reworded
 from eval.datasets.statements import Statement, draw_statements
 from eval.measures.statistics import mean_interval
 from generation.grounding.claims import ClaimChecker, Verdict, claim_in, declines
+from generation.grounding.quotes import quotes_for
 from rag.build.service import Service
 from rag.errors import InputError, StorageError
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
-from rag.types import Delta, Hit, Prompt, Query, Scope
+from rag.types import Hit, Prompt, Query, Scope
 
 AT_ONCE = 4
 """Statements that are searched for together, at most."""
@@ -202,16 +202,7 @@ class _Runner:
         reader = self._service.answering.reader
         passages = tuple(await reader.read(self._scope, hits) if reader else hits)
         prompt = Prompt(question=asked, scope=self._scope, hits=passages)
-        found: list[Delta] = []
-
-        async def quotes() -> list[Delta]:
-            if not found:
-                async with contextlib.aclosing(
-                    self._service.answering.extractive.stream(prompt)
-                ) as deltas:
-                    found.extend([delta async for delta in deltas if delta.text])
-            return found
-
+        quotes = quotes_for(prompt, self._service.answering.extractive)
         checker = self._service.answering.drafts.checker(asked, passages, quotes)
         return _Evidence(hits=passages, checker=checker)
 

@@ -20,6 +20,8 @@ class Draft:
 
     Attributes:
         claims: the sentences that were checked beyond their markers; here none.
+        confidence: the probability that the text answers the question; None: that of the evidence.
+        unlikely: True if quotes end it because they are likelier to answer than the rest.
         abstained: the reason why nothing remained of the answer; here none.
         refused: the claim for which the rest should be written anew; here none.
     """
@@ -37,6 +39,8 @@ class Draft:
         self.text = ""
         self.citations: tuple[Citation, ...] = ()
         self.claims: tuple[Claim, ...] = ()
+        self.confidence: float | None = None
+        self.unlikely = False
         self.abstained: Reason | None = None
         self.refused: Claim | None = None
 

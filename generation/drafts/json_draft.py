@@ -39,6 +39,8 @@ class JsonDraft:
         self.unsupported: tuple[int, ...] = ()
         self.uncited: tuple[str, ...] = ()
         self.claims: tuple[Claim, ...] = ()
+        self.confidence: float | None = None
+        self.unlikely = False
         self.abstained: Reason | None = None
         self.refused: Claim | None = None
 
@@ -143,7 +145,7 @@ class CheckedJsonDraft(JsonDraft):
 
     async def _check_figures(self, text: str, start: int, end: int | None = None) -> None:
         if missing := await self._checker.figures_missing(text):
-            verdict = Verdict(support=0.0, passages=(), objection="figure", missing=missing)
+            verdict = Verdict(objection="figure", missing=missing)
             self._keep(text, verdict, start, end)
 
     def _keep(self, claim: str, verdict: Verdict, start: int, end: int | None = None) -> None:

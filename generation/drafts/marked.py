@@ -64,12 +64,15 @@ class MarkedDraft(Draft):
         if claim is None or declines(claim):
             return []
         verdict = await self._claims_checker.check_in(segment, claim)
+        self.confidence = self.confidence or 0.0
         sent = self.text[self._start :]
         start, end = self._start + len(sent) - len(sent.lstrip()), len(self.text)
         if verdict.objection:
             self.claims += (verdict.on(claim, "marked", start, end),)
             self.text += MARK
             return [MARK, Retraction(start=start, end=end, objection=verdict.objection)]
+        likely = await self._claims_checker.answer_confidence(claim)
+        self.confidence = max(self.confidence, likely)
         out = [] if len(self.citations) > self._cited else await self.cite(verdict.passages)
         self.claims += (verdict.on(claim, "supported", start, len(self.text)),)
         return out

@@ -8,8 +8,10 @@ from generation.drafts.draft import Draft
 from generation.drafts.json_draft import CheckedJsonDraft, JsonDraft
 from generation.drafts.marked import MarkedDraft
 from generation.drafts.strict import Remedies, StrictDraft
-from generation.grounding.claims import ClaimChecker, Quotes
+from generation.grounding.calibration import Regression
+from generation.grounding.claims import ClaimChecker
 from generation.grounding.groundedness import ClaimScorer
+from generation.grounding.quotes import Quotes
 from rag.protocols import SupportScorer
 from rag.types import ClaimPolicy, Hit, Prompt
 
@@ -20,18 +22,25 @@ class Drafts:
     """Makes drafts of answers, each of which checks what is written."""
 
     def __init__(
-        self, support: SupportScorer, scorer: ClaimScorer, *, entailed: bool = False
+        self,
+        support: SupportScorer,
+        scorer: ClaimScorer,
+        confidence: Regression,
+        *,
+        entailed: bool = False,
     ) -> None:
         """Makes drafts.
 
         Args:
             support: Scores the support of citations.
             scorer: Scores the support of claims.
+            confidence: The probability that a claim answers the question.
             entailed: True if that is a model for natural language inference.
         """
         self._entailed = entailed
         self._support = support
         self._scorer = scorer
+        self._confidence = confidence
 
     def make(self, prompt: Prompt, policy: ClaimPolicy, remedies: Remedies) -> AnyDraft:
         """Returns an empty draft of the answer to a prompt."""
@@ -50,4 +59,6 @@ class Drafts:
 
     def checker(self, question: str, passages: Sequence[Hit], quotes: Quotes) -> ClaimChecker:
         """Returns the checker of the claims of an answer to a question from these passages."""
-        return ClaimChecker(question, passages, self._scorer, quotes, entailed=self._entailed)
+        return ClaimChecker(
+            question, passages, self._scorer, quotes, self._confidence, entailed=self._entailed
+        )

@@ -7,14 +7,8 @@ from dataclasses import dataclass, replace
 
 from generation.drafts.draft import Draft, Written
 from generation.drafts.segments import Segments
-from generation.grounding.claims import (
-    ClaimChecker,
-    Quotes,
-    Verdict,
-    claim_in,
-    declines,
-    stated_in,
-)
+from generation.grounding.claims import ClaimChecker, Verdict, claim_in, declines, stated_in
+from generation.grounding.quotes import Quotes
 from rag.protocols import SupportScorer
 from rag.types import Delta, Hit
 
@@ -37,9 +31,10 @@ class StrictDraft(Draft):
 
     At the first claim that the passages do not support, the rest of the answer should be written
     anew: `refused` is that claim, and nothing more is released before `revise`. Later ones are left
-    out; the first of them, or one that there is no time to revise, is replaced by quotes, which
-    also end an answer that cites none of them. What claims nothing, a heading or "as follows:", is
-    released with the claim behind it. What was said before is not said again.
+    out. Quotes replace the first of them, or one that there is no time to revise, or end the
+    answer, unless what was shown is as likely as they are to answer the question. What claims
+    nothing, a heading or "as follows:", is released with the claim behind it. What was said before
+    is not said again.
     """
 
     def __init__(
@@ -53,7 +48,8 @@ class StrictDraft(Draft):
         """Make a draft; `checker` has the same passages."""
         super().__init__(passages, support)
         self._claims_checker = checker
-        self._remedies = remedies
+        self._may_revise = remedies.may_revise
+        self._quotes = remedies.quotes
         self._segments = Segments()
         self._waiting = ""
         self._said: set[str] = set()
@@ -62,6 +58,7 @@ class StrictDraft(Draft):
     async def take(self, delta: Delta) -> list[Written]:
         """Returns the text to send after the next delta; quotes need no check."""
         if delta.model is None:
+            self._replaced = self._replaced or bool(delta.text)
             return await self._take_quote(delta)
         self._written = self._written or bool(delta.text)
         return await self._release(self._segments.add(delta.text))
@@ -122,38 +119,50 @@ class StrictDraft(Draft):
         if len(self.citations) == cited:
             out += await self.cite(verdict.passages)
         self.claims += (verdict.on(claim, "supported", start, len(self.text)),)
+        likely = await self._claims_checker.answer_confidence(claim)
+        self.confidence = max(self.confidence or 0.0, likely)
         return out
 
     async def _refuse(self, claim: str, verdict: Verdict) -> list[Written]:
-        if not self._revised and self._remedies.may_revise():
+        if not self._revised and self._may_revise():
             self.refused = verdict.on(claim, "rewritten")
             self.claims += (self.refused,)
             return []
         self._revised = True
-        out = [] if self._replaced else await self._quote()
+        needs_quotes = not self._replaced and await self._is_less_likely()
+        out = await self._quote() if needs_quotes else []
         self.claims += (verdict.on(claim, "replaced" if out else "removed"),)
         return out
 
     async def _end(self) -> list[Written]:
-        """Returns quotes, if the model's text rests on none; abstains if nothing is shown."""
+        """Returns quotes, if they are likelier to answer than what was written of the text.
+
+        Abstains if nothing is shown.
+        """
         if self._declined and not self.claims:
             self.abstained = "declined"
             return []
-        out = [] if self._replaced or await self._rests_on_quotes() else await self._quote()
+        out: list[Written] = []
+        if not self._replaced and await self._is_less_likely():
+            self.unlikely = bool(self.text)
+            out = await self._quote()
         self.abstained = None if self.text else "unsupported"
         return out
 
-    async def _rests_on_quotes(self) -> bool:
-        """True if a quote is cited: the confidence is that of their evidence."""
-        return any(self._is_cited(delta) for delta in await self._remedies.quotes())
+    async def _is_less_likely(self) -> bool:
+        """True if nothing is shown, or the quotes are likelier to answer."""
+        return self.confidence is None or self.confidence < (await self._quotes()).confidence
 
     async def _quote(self) -> list[Written]:
-        """Returns the quotes that answer the question, without those that the text cites."""
+        """Returns the quotes that answer the question, without those that the text has."""
         self._replaced = True
+        quoted = await self._quotes()
+        self.confidence = max(self.confidence or 0.0, quoted.confidence)
         out: list[Written] = []
-        for delta in await self._remedies.quotes():
-            if not self._is_cited(delta):
-                self._said.add(stated_in(claim_in(delta.text) or ""))
+        for delta in quoted.deltas:
+            stated = stated_in(claim_in(delta.text) or "")
+            if stated not in self._said:
+                self._said.add(stated)
                 out += await self._take_quote(delta)
         return out
 
@@ -161,9 +170,3 @@ class StrictDraft(Draft):
         """Returns a quote to send, with a space before it."""
         gap = "" if not delta.text or not self.text or delta.text[:1].isspace() else " "
         return await super().take(replace(delta, text=gap + delta.text))
-
-    def _is_cited(self, delta: Delta) -> bool:
-        """True if a citation has a quote, or a part of it."""
-        quote = claim_in(delta.text) or ""
-        cited = (" ".join(citation.quote.split()) for citation in self.citations)
-        return any(quote in other or other in quote for other in cited)

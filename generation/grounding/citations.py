@@ -276,7 +276,7 @@ class Passage:
 
     @cached_property
     def _folded(self) -> str:
-        return " ".join(word[0] for word in self._words)
+        return " ".join(self.chunk.text.split())
 
     @cached_property
     def _word_starts(self) -> list[int]:

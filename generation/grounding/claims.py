@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from generation.grounding.answer_confidence import given_answer
+from generation.grounding.calibration import Regression
 from generation.grounding.citations import Passage, claims_of, without_markers
 from generation.grounding.groundedness import ClaimScorer
+from generation.grounding.known_names import KnownNames, words
+from generation.grounding.quotes import Quotes
 from generation.grounding.support import shared_grams
 from rag.text.dates import MONTHS
 from rag.text.figures import LONGEST, Figure, figures, in_digits
@@ -20,7 +24,7 @@ from rag.text.passages import heading_text, passage_text
 from rag.text.sentences import sentence_spans
 from rag.text.stated_figures import missing_figures
 from rag.text.units import UNITS
-from rag.types import Claim, ClaimOutcome, Delta, Float32Array, Hit, Objection
+from rag.types import Claim, ClaimOutcome, Hit, Objection
 
 MIN_SUPPORT = 0.4
 """Support below which a claim is refused."""
@@ -39,7 +43,6 @@ _NO_ITEM = rf"(?!(?i:{'|'.join([*MONTHS, *(re.escape(unit) for unit in UNITS)])}
 _ITEM = re.compile(rf"\A\s*(?:[-*•–+>]|\d{{1,2}}[.)](?=\s+{_NO_ITEM})|#{{1,6}})\s+")
 """The sign of a list item, not a number before a month or a unit: "28. Februar"."""
 _WORD_OR_DIGIT = re.compile(r"\w")
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _ANSWER_IS = (
     r"the (?:short |final )?answer(?: to (?:the|this|your) question)? is(?: that)?"
     r"|die antwort(?: auf (?:die|diese|ihre) frage)? (?:ist|lautet)"
@@ -56,8 +59,6 @@ _LEAD = re.compile(
 )
 """The words before a claim that say where it is from."""
 _QUOTES = re.compile(r"[\"“”„«»*`]|(?<!\w)_|_(?!\w)")
-_NO_NOUNS = frozenset({"de"})
-"""Languages that write every noun with a capital."""
 _DECLINES = re.compile(
     r"\bno answer\b"
     r"|\b(?:passages?|documents?|contexts?|texts?|sources?|information|excerpts?)\b[^.]{0,60}"
@@ -86,23 +87,19 @@ def declines(sentence: str) -> bool:
     return not figures(sentence) and _DECLINES.search(sentence) is not None
 
 
-Quotes = Callable[[], Awaitable[Sequence[Delta]]]
-"""Returns the documents' own sentences that answer the question, as an extractive answer."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """The verdict on one claim.
 
     Attributes:
-        support: 0 to 1, that of the passage that supports it best.
+        support: 0 to 1, that of the passage that supports it best; 0 if figures or names miss.
+        passages: the numbers of the passages with its figures, from 1, best first.
         objection: the reason to refuse it; None if it holds.
         missing: the figures or names that no passage has.
-        passages: the numbers of the passages from 1, best first.
     """
 
-    support: float
-    passages: tuple[int, ...]
+    support: float = 0.0
+    passages: tuple[int, ...] = ()
     objection: Objection | None = None
     missing: tuple[str, ...] = ()
 
@@ -130,6 +127,7 @@ class ClaimChecker:
         hits: Sequence[Hit],
         scorer: ClaimScorer,
         quotes: Quotes,
+        confidence: Regression,
         *,
         entailed: bool = False,
     ) -> None:
@@ -140,42 +138,60 @@ class ClaimChecker:
             hits: its passages.
             scorer: scores how well a passage supports a claim.
             quotes: returns the documents' own sentences that answer the question.
+            confidence: the probability that a claim answers it, from `GivenAnswer`.
             entailed: True if the scorer is a model for natural language inference.
         """
         self._question = question
         self._quotes = quotes
+        self._confidence = confidence
         self._entailed = entailed
         self._chunks = [hit.chunk for hit in hits]
         self._scorer = scorer
 
     @cached_property
     def _passages(self) -> list[Passage]:
-        return [Passage(chunk) for chunk in self._chunks]
+        """The passages without emphasis and quotation marks, as claims are compared with them."""
+        return [
+            Passage(
+                replace(
+                    chunk,
+                    text=_QUOTES.sub("", chunk.text),
+                    headings=tuple(_QUOTES.sub("", heading) for heading in chunk.headings),
+                )
+            )
+            for chunk in self._chunks
+        ]
 
     @cached_property
     def _texts(self) -> list[str]:
         return [passage_text(chunk) for chunk in self._chunks]
 
     @cached_property
-    def _words(self) -> frozenset[str]:
-        """The words of all passages, in lower case."""
-        return frozenset(word.lower() for text in self._texts for word in _words(text))
+    def _names(self) -> KnownNames:
+        return KnownNames("\n".join(self._texts))
 
     async def figures_missing(self, text: str) -> tuple[str, ...]:
         """Returns the first figures of a text that no passage has."""
-        # In a thread: reading the figures of all passages takes tens of milliseconds.
-        return await asyncio.to_thread(self._figures_missing, text)
-
-    def _figures_missing(self, text: str) -> tuple[str, ...]:
         if len(text) > LONGEST:
             return (f"{text[:20]}…",)
-        missing = missing_figures(_bare(without_markers(text)), self._texts)
+        stated = _bare(without_markers(text))
+        if not figures(stated):
+            return ()
+        missing = await asyncio.to_thread(missing_figures, stated, self._texts)
         return tuple(figure.text for figure in missing[:MOST_NAMED])
 
     def _quoting(self, claim: str, numbers: Sequence[int]) -> tuple[int, ...]:
         """Returns those of the passages that have a claim, or a row, word for word."""
         folded = " ".join(claim.split())
         return tuple(n for n in numbers if self._passages[n - 1].quoted(folded))
+
+    async def _having_figures(self, claim: str) -> list[int]:
+        """Returns the numbers of the passages that have all figures of a claim."""
+        if not figures(claim):
+            return [*range(1, len(self._texts) + 1)]
+        # In a thread: reading the figures of all passages takes tens of milliseconds.
+        missing = await asyncio.to_thread(self._figures_missing_by_passage, claim)
+        return [n for n, figures_missing in enumerate(missing, 1) if not figures_missing]
 
     def _figures_missing_by_passage(self, claim: str) -> list[list[Figure]]:
         return [missing_figures(claim, [text]) for text in self._texts]
@@ -184,32 +200,32 @@ class ClaimChecker:
         """Returns the verdict on a sentence without markers.
 
         1. Its figures stand in one passage, or follow from it by a calculation in the claim.
-        2. Its names stand in the passages.
-        3. That passage has it word for word; or it supports it, and one place of it has the claim's
-           own words, those that the question has not. Unless it is close to the passage, the
-           sentences that answer the question have them, too. A bare answer is read with the
-           question, and has to be close.
+        2. Such a passage has it word for word, which suffices.
+        3. Its names stand in the passages.
+        4. The passage supports it, and one place of it has the claim's own words, those that the
+           question has not. Unless it is close to the passage, the sentences that answer the
+           question have them, too. A bare answer is read with the question, and has to be close.
            The words do not matter if the support is an entailment.
         """
-        bare = bool(_ANSWER.search(claim)) or len(_words(claim)) < SHORT_CLAIM
+        bare = bool(_ANSWER.search(claim)) or len(words(claim)) < SHORT_CLAIM
         claim = stated_in(claim)
-        stated = f"{self._question} {claim}" if bare else claim
-        missing = await asyncio.to_thread(self._figures_missing_by_passage, claim)
-        scores = (await self._scorer.scores([stated], self._chunks))[0]
-        order = _best_first(scores)
-        having = [n for n in order if not missing[n - 1]]
+        having = await self._having_figures(claim)
         if not having:
             nowhere = await self.figures_missing(claim)
-            return Verdict(support=0.0, passages=order, objection="figure", missing=nowhere)
+            return Verdict(objection="figure", missing=nowhere)
         if not bare and (quoting := self._quoting(claim, having)):
             return Verdict(support=1.0, passages=quoting)
-        support = float(scores[having[0] - 1])
-        if names := self._names_missing(claim):
-            return Verdict(support=support, passages=order, objection="name", missing=names)
+        if names := self._names.missing(claim):
+            return Verdict(objection="name", missing=tuple(names[:MOST_NAMED]))
+        stated = f"{self._question} {claim}" if bare else claim
+        scores = await self._scorer.scores([stated], [self._chunks[n - 1] for n in having])
+        order = np.argsort(-scores[0], kind="stable").tolist()
+        passages = tuple(having[place] for place in order)
+        support = float(scores[0, order[0]])
         objection: Objection | None = "support"
-        if support >= MIN_SUPPORT and await self._holds(claim, support, having, bare=bare):
+        if support >= MIN_SUPPORT and await self._holds(claim, support, passages, bare=bare):
             objection = None
-        return Verdict(support=support, passages=tuple(having), objection=objection)
+        return Verdict(support=support, passages=passages, objection=objection)
 
     async def check_in(self, segment: str, claim: str) -> Verdict:
         """Returns the verdict on a claim, and on the figures of headings and questions around it.
@@ -220,6 +236,11 @@ class ClaimChecker:
         if verdict.objection is None and (missing := await self.figures_missing(segment)):
             return replace(verdict, objection="figure", missing=missing)
         return verdict
+
+    async def answer_confidence(self, claim: str) -> float:
+        """Returns the probability that a claim that holds answers the question."""
+        given = given_answer(self._question, stated_in(claim), await self._quotes())
+        return self._confidence.probability(given)
 
     async def _holds(
         self, claim: str, support: float, passages: Sequence[int], *, bare: bool
@@ -232,18 +253,18 @@ class ClaimChecker:
             return False
         if support >= CLOSE or bare:
             return support >= CLOSE
-        return _has_words(own, " ".join(delta.text for delta in await self._quotes()))
+        return _has_words(own, (await self._quotes()).text)
 
     def _own_words(self, claim: str) -> str:
         """Returns the claim's words that the question has not, without its figures.
 
         Of a claim without figures that repeats the question, these are all.
         """
-        asked = {word.lower() for word in _words(self._question)}
+        asked = {word.lower() for word in words(self._question)}
         text = _without_figures(claim)
-        words = [word for word in _words(text) if len(word) > SHORT_WORD]
-        own = [word for word in words if word.lower() not in asked]
-        return " ".join(own or (words if text == claim else []))
+        long = [word for word in words(text) if len(word) > SHORT_WORD]
+        own = [word for word in long if word.lower() not in asked]
+        return " ".join(own or (long if text == claim else []))
 
     def _covered(self, own: str, number: int) -> bool:
         """True if two sentences of a passage that touch have these words."""
@@ -255,18 +276,6 @@ class ClaimChecker:
             for before, last in zip([*spans[:1], *spans], spans, strict=False)
         )
         return any(_has_words(own, place) for place in places)
-
-    def _names_missing(self, claim: str) -> tuple[str, ...]:
-        """Returns words with a capital, inside a sentence, that no passage has."""
-        if language_of(claim) in _NO_NOUNS:
-            return ()
-        names = [word for word in _words(claim)[1:] if word[0].isupper()]
-        return tuple(dict.fromkeys(name for name in names if not self._has(name)))[:MOST_NAMED]
-
-    def _has(self, name: str) -> bool:
-        lower = name.lower()
-        parts = [lower.removesuffix("'s").removesuffix("’s"), *re.split("[-'’]", lower)]
-        return any(part in self._words for part in (lower, *parts))
 
 
 def claim_in(text: str) -> str | None:
@@ -294,15 +303,7 @@ def _without_figures(claim: str) -> str:
     return text
 
 
-def _has_words(words: str, text: str) -> bool:
+def _has_words(wanted: str, text: str) -> bool:
     """True if a text has these words, or is in another language."""
-    languages = {language_of(words), language_of(text)} - {None}
-    return len(languages) > 1 or shared_grams(words, text) >= MIN_COVERAGE
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text)
-
-
-def _best_first(scores: Float32Array) -> tuple[int, ...]:
-    return tuple(int(place) + 1 for place in np.argsort(-scores, kind="stable"))
+    languages = {language_of(wanted), language_of(text)} - {None}
+    return len(languages) > 1 or shared_grams(wanted, text) >= MIN_COVERAGE

@@ -51,7 +51,9 @@ class BlendedSupport:
 
 def shared_grams(claim: str, text: str) -> float:
     """Returns the share of the claim's character trigrams, inside words, that the text has."""
-    return _share(_grams(claim), _grams(text))
+    wanted = _grams(claim)
+    folded = f" {' '.join(_WORD.findall(text.lower()))} "
+    return sum(gram in folded for gram in wanted) / len(wanted) if wanted else 1.0
 
 
 def shared_numbers(claim: str, text: str) -> float:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from generation.grounding.answerability import Judge
 from generation.routing.rules import Question, asks_for_evidence, reasons_for
-from generation.routing.shared_evidence import SharedEvidence
 from rag.protocols import Generator
 from rag.settings.routing import MAIN, RouteSettings
 from rag.types import Delta, Prompt, Route
@@ -34,7 +33,6 @@ class RoutedGenerator:
         *,
         main: Generator,
         judge: Judge,
-        evidence: SharedEvidence,
     ) -> None:
         """Make a generator.
 
@@ -42,23 +40,18 @@ class RoutedGenerator:
             routes: in the order in which they are tried.
             main: writes where none fits.
             judge: gives the confidence that routes ask for.
-            evidence: the finder of `judge` and of all generators.
         """
         self._routes = routes
         self._main = main
         self._judge = judge
-        self._evidence = evidence
         self._asks = any(asks_for_evidence(route.settings) for route in routes)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """Yields the deltas of the generator that was chosen, with the route."""
-        with contextlib.ExitStack() as stack:
-            if self._asks and prompt.hits:
-                stack.enter_context(self._evidence.holding(prompt))
-            generator, taken = await self._choose(prompt)
-            async with contextlib.aclosing(generator.stream(prompt)) as deltas:
-                async for delta in deltas:
-                    yield replace(delta, route=taken)
+        generator, taken = await self._choose(prompt)
+        async with contextlib.aclosing(generator.stream(prompt)) as deltas:
+            async for delta in deltas:
+                yield replace(delta, route=taken)
 
     async def _choose(self, prompt: Prompt) -> tuple[Generator, Route]:
         verdict = await self._judge.judge(prompt) if self._asks and prompt.hits else None

@@ -35,6 +35,7 @@ class Answering:
     """The parts that answer."""
 
     support: SupportScorer
+    finder: Finder
     generator: Generator
     model: ChatModel | None
     """The language model that writes, if there is one."""
@@ -62,12 +63,13 @@ async def open_answering(
 
 
 def build_finder(opened: Searching, wrappers: StageWrappers = UNWRAPPED) -> Finder:
-    """Returns what finds evidence for an answer."""
+    """Returns what finds evidence for an answer, once for all parts that ask."""
     from generation.grounding.evidence import EvidenceFinder
+    from generation.grounding.shared_evidence import SharedEvidence
 
     index = opened.index
     evidence = EvidenceFinder(embedder=opened.tokens, encoder=opened.encoder, index=index)
-    return wrappers.finder(evidence, index)
+    return SharedEvidence(wrappers.finder(evidence, index))
 
 
 def build_answering(  # noqa: PLR0917 - the parts that were opened
@@ -81,6 +83,7 @@ def build_answering(  # noqa: PLR0917 - the parts that were opened
     """Returns the parts that answer, of a generator that is open."""
     return Answering(
         support=support,
+        finder=finder,
         generator=generator,
         model=model,
         reader=build_section_reader(settings.retrieval, opened.index, opened.catalog),

@@ -106,19 +106,17 @@ async def _open_routed(
     """Opens the generator that chooses by routes; where a route's fails, the main one writes."""
     from generation.fallback import Engine
     from generation.routing.routed import RoutedGenerator, RouteTo
-    from generation.routing.shared_evidence import SharedEvidence
 
-    evidence = SharedEvidence(finder)
-    main, model = await _open_main(settings, evidence, stack)
+    main, model = await _open_main(settings, finder, stack)
     routes = []
     for each in settings.routes:
-        generator, own = await _open_engine(each.generator, evidence, stack)
+        generator, own = await _open_engine(each.generator, finder, stack)
         engines = [_engine(each.generator, generator, stack), Engine(name=MAIN, generator=main)]
         backed = _falling_back(engines, settings, stack)
         routes.append(RouteTo(settings=each, generator=backed))
         model = model or own
-    judge = _judge(settings.generator, evidence)
-    return RoutedGenerator(routes, main=main, judge=judge, evidence=evidence), model
+    judge = _judge(settings.generator, finder)
+    return RoutedGenerator(routes, main=main, judge=judge), model
 
 
 def _engine(
@@ -172,6 +170,7 @@ def build_drafts(
 ) -> Drafts:
     """Returns the drafts of answers: they check citations and claims."""
     from generation.drafts.policy import Drafts
+    from generation.grounding.answer_confidence import load_answer_confidence
     from generation.grounding.groundedness import (
         ClaimScorer,
         EntailedGrounding,
@@ -182,7 +181,9 @@ def build_drafts(
     scorer: ClaimScorer = Grounding(tokens, load_grounding())
     if settings.entailment is not None:
         scorer = EntailedGrounding(support)
-    return Drafts(support, scorer, entailed=settings.entailment is not None)
+    return Drafts(
+        support, scorer, load_answer_confidence(), entailed=settings.entailment is not None
+    )
 
 
 def _judge(settings: GeneratorSettings, finder: Finder) -> Judge:

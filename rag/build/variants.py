@@ -14,7 +14,6 @@ from rag.build.answer_cache import open_repeater
 from rag.build.answer_parts import (
     Answering,
     build_answering,
-    build_finder,
     build_pipeline,
     open_answering,
 )
@@ -167,7 +166,7 @@ async def _open_answering(
     base, ours = service.settings, service.answering
     if searching.embedder is not service.embedder:
         return await open_answering(settings, searching, stack)
-    finder = build_finder(searching)
+    finder = ours.finder
     if settings.generator == base.generator:
         return build_answering(
             settings, searching, ours.support, finder, ours.generator, ours.model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from generation.drafts.policy import AnyDraft
@@ -32,6 +32,7 @@ class Plain:
     unsupported: tuple[int, ...] = ()
     uncited: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
+    confidence: float | None = None
     abstained: Reason | None = None
 
 
@@ -53,7 +54,7 @@ def answer_of(
         abstained=reason is not None,
         reason=reason,
         missing=last.missing,
-        confidence=last.confidence or 0.0,
+        confidence=_confidence(draft, last),
         degraded=tuple(run.degraded),
         usage=run.usage,
         finish_reason=last.finish_reason,
@@ -62,6 +63,13 @@ def answer_of(
         variant=run.variant,
         route=last.route,
     )
+
+
+def _confidence(draft: AnyDraft | Plain, last: Delta) -> float:
+    """Returns that of the text, where it was checked, else that of the evidence."""
+    if draft.text and draft.confidence is not None:
+        return draft.confidence
+    return last.confidence or 0.0
 
 
 def task_answer(written: str, query: Query, run: Run) -> Answer:
@@ -79,9 +87,11 @@ _REFUSED: Mapping[ClaimOutcome, str] = {
 }
 
 
-def refused_claims(claims: Sequence[Claim]) -> Iterator[str]:
-    """Yields, for `degraded`, the numbers of claims that are not shown, if there are any."""
-    counts = Counter(claim.outcome for claim in claims)
+def refused_claims(draft: AnyDraft) -> Iterator[str]:
+    """Yields, for `degraded`, what the check did not show, and what it added."""
+    counts = Counter(claim.outcome for claim in draft.claims)
     parts = [f"{counts[each]} {became}" for each, became in _REFUSED.items() if counts[each]]
     if parts:
         yield f"claims: sentences that the passages do not support: {', '.join(parts)}"
+    if draft.unlikely:
+        yield "claims: the documents' own sentences follow, which are likelier to answer"

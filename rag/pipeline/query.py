@@ -16,6 +16,7 @@ from functools import partial
 from generation.drafts.draft import Written
 from generation.drafts.policy import Drafts
 from generation.drafts.strict import Remedies
+from generation.grounding.quotes import quotes_for
 from generation.query.core_question import core_question
 from generation.query.expansion import QuestionExpander
 from generation.query.follow_up import FollowUpResolver
@@ -217,7 +218,7 @@ class QueryPipeline(SearchPipeline):
                 break
             prompt = replace(prompt, revision=Revision(kept=draft.text, refused=draft.refused))
             draft.revise()
-        run.leave_out(refused_claims(draft.claims))
+        run.leave_out(refused_claims(draft))
         answer = answer_of(prompt, draft, last, hits, run)
         describe_checks(run.trace, answer)
         yield answer
@@ -297,16 +298,7 @@ def _remedies(prompt: Prompt, run: Run, extractive: Generator) -> Remedies:
     """Returns the remedies for refused claims; a revision may take as long as the first try."""
     clock = asyncio.get_running_loop().time
     begun = clock()
-
-    found: list[Delta] = []
-
-    async def quotes() -> list[Delta]:
-        if not found:
-            async with contextlib.aclosing(extractive.stream(prompt)) as deltas:
-                found.extend([delta async for delta in deltas if delta.text])
-        return found
-
     return Remedies(
         may_revise=lambda: 2 * clock() - begun < run.deadline,
-        quotes=quotes,
+        quotes=quotes_for(prompt, extractive),
     )

@@ -167,7 +167,7 @@ class Answer:
     """An answer of the service; its `id` is 32 random hex digits, by which feedback names it.
 
     `question` is the text that was searched for: in a conversation, the question as it was
-    rewritten to stand alone. `confidence`, 0 to 1, is the calibrated probability that the evidence
+    rewritten to stand alone. `confidence`, 0 to 1, is the calibrated probability that the text
     answers it; below the threshold the answer abstains, `reason` says why, and `missing` lists the
     words or identifiers of the question that no passage has. `degraded` names each stage that was
     left out, with the cause. `timings` is milliseconds by stage.

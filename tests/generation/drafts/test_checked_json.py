@@ -14,7 +14,7 @@ from generation.grounding.groundedness import Grounding, load_grounding
 from generation.grounding.support import BlendedSupport
 from rag.types import Delta
 from retrieval.embedders.embedder import ModelEmbedder
-from tests.generation.drafts.test_strict import LEAVE, QUESTION, TAXI, hits, quoted
+from tests.generation.drafts.test_strict import LEAVE, QUESTION, TAXI, TELLS, hits, quoted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
@@ -24,7 +24,7 @@ BAD = GOOD | {"limit": 1.5}
 
 def made(embedder: ModelEmbedder, may_revise: Callable[[], bool] | None) -> CheckedJsonDraft:
     passages = hits(TAXI, LEAVE)
-    checker = ClaimChecker(QUESTION, passages, Grounding(embedder, load_grounding()), quoted)
+    checker = ClaimChecker(QUESTION, passages, Grounding(embedder, load_grounding()), quoted, TELLS)
     support = BlendedSupport(embedder)
     return CheckedJsonDraft(passages, support, checker=checker, may_revise=may_revise)
 

@@ -11,7 +11,7 @@ from generation.grounding.groundedness import Grounding, load_grounding
 from generation.grounding.support import BlendedSupport
 from rag.types import Citation, Delta, Retraction
 from retrieval.embedders.embedder import ModelEmbedder
-from tests.generation.drafts.test_strict import LEAVE, QUESTION, TAXI, hits, quoted
+from tests.generation.drafts.test_strict import LEAVE, QUESTION, TAXI, TELLS, hits, quoted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 @pytest.fixture
 def draft(embedder: ModelEmbedder) -> MarkedDraft:
     passages = hits(TAXI, LEAVE)
-    checker = ClaimChecker(QUESTION, passages, Grounding(embedder, load_grounding()), quoted)
+    checker = ClaimChecker(QUESTION, passages, Grounding(embedder, load_grounding()), quoted, TELLS)
     return MarkedDraft(passages, BlendedSupport(embedder), checker=checker)
 
 

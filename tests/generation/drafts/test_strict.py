@@ -9,8 +9,10 @@ import pytest
 
 from generation.drafts.draft import Written
 from generation.drafts.strict import Remedies, StrictDraft
+from generation.grounding.calibration import Regression
 from generation.grounding.claims import ClaimChecker
 from generation.grounding.groundedness import Grounding, load_grounding
+from generation.grounding.quotes import Quoted
 from generation.grounding.support import BlendedSupport
 from rag.types import Citation, Delta, Hit
 from retrieval.embedders.embedder import ModelEmbedder
@@ -31,9 +33,14 @@ def hits(*texts: str) -> list[Hit]:
     ]
 
 
-async def quoted() -> list[Delta]:
+TELLS = Regression(intercept=-5, coefficients={"told": 10})
+"""Half of the quotes' words make a sentence as likely to answer as not."""
+
+
+async def quoted() -> Quoted:
     """Returns the quotes that answer the question."""
-    return [Delta(text=f"{TAXI} [1]"), Delta(text=f" {LEAVE} [2]")]
+    deltas = (Delta(text=f"{TAXI} [1]"), Delta(text=f" {LEAVE} [2]"))
+    return Quoted(deltas=deltas, confidence=0.0)
 
 
 @dataclass
@@ -43,6 +50,7 @@ class Writing:
     embedder: ModelEmbedder
     time: bool = False
     quotes: Sequence[str] = (QUOTE,)
+    confidence: float = 0.0
     sent: list[Written] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -51,13 +59,14 @@ class Writing:
             passages,
             BlendedSupport(self.embedder),
             checker=ClaimChecker(
-                QUESTION, passages, Grounding(self.embedder, load_grounding()), self._quotes
+                QUESTION, passages, Grounding(self.embedder, load_grounding()), self._quotes, TELLS
             ),
             remedies=Remedies(may_revise=lambda: self.time, quotes=self._quotes),
         )
 
-    async def _quotes(self) -> list[Delta]:
-        return [Delta(text=quote) for quote in self.quotes]
+    async def _quotes(self) -> Quoted:
+        deltas = tuple(Delta(text=quote) for quote in self.quotes)
+        return Quoted(deltas=deltas, confidence=self.confidence)
 
     async def write(self, text: str) -> str:
         """Writes a whole text in pieces of three characters; returns the draft's text."""
@@ -136,6 +145,32 @@ async def test_with_time_left_the_rest_is_written_anew(writing: Writing) -> None
     text = await writing.write("Hotels are refunded up to £120 a night. [1] Trains cost £9.")
     assert text == f"{kept} Hotels are refunded up to £120 a night. [1]"
     assert writing.outcomes == ["supported", "rewritten", "supported", "removed"]
+
+
+async def test_quotes_follow_what_is_less_likely_to_answer(writing: Writing) -> None:
+    writing.confidence = 0.6
+    said = "Employees have 27 days of annual leave."
+    assert await writing.write(said) == f"{said} [2] {QUOTE}"
+    assert writing.outcomes == ["supported"]
+    assert (writing.draft.confidence, writing.draft.unlikely) == (0.6, True)
+
+
+async def test_what_is_as_likely_to_answer_stands_alone(writing: Writing) -> None:
+    writing.confidence = 0.6
+    assert await writing.write("Taxi rides are refunded up to £50.") == (
+        "Taxi rides are refunded up to £50. [1]"
+    )
+    assert (writing.draft.confidence or 0.0) > 0.9
+    assert not writing.draft.unlikely
+
+
+async def test_a_quote_that_the_text_has_word_for_word_does_not_follow(writing: Writing) -> None:
+    writing.confidence, writing.quotes = (
+        1.0,
+        (QUOTE, " Hotels are refunded up to £120 a night. [1]"),
+    )
+    text = await writing.write("A taxi ride is refunded up to £50.")
+    assert text == f"{QUOTE} Hotels are refunded up to £120 a night. [1]"
 
 
 async def test_lead_ins_are_shown_with_what_they_lead_to_alone(writing: Writing) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from generation.grounding.answer_confidence import load_answer_confidence
 from generation.grounding.claims import ClaimChecker, Verdict
 from generation.grounding.groundedness import Grounding, load_grounding
+from generation.grounding.quotes import Quoted
 from rag.types import Delta, Hit
 from retrieval.embedders.embedder import BertEmbedder
 from tests.fakes import make_chunk
@@ -15,6 +17,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 TEXTS = [
     "The BDFL's decision is final. The flag Py_TPFLAGS_MAPPING is set by the class.",
     "A taxi ride is refunded up to £50. Dogs are not permitted in the offices.",
+    "The module of C++ code has a leading underscore (e.g. ``_socket``) and is `private`.",
     "| Kind of leave | Days per year |\n|---|---|\n| Study leave | 5 |\n| Annual leave | 27 |",
 ]
 
@@ -26,11 +29,15 @@ def checker(embedder: BertEmbedder) -> ClaimChecker:
         for i, text in enumerate(TEXTS)
     ]
 
-    async def quotes() -> list[Delta]:
-        return [Delta(text="A taxi ride is refunded up to £50. [2]")]
+    async def quotes() -> Quoted:
+        return Quoted(
+            deltas=(Delta(text="A taxi ride is refunded up to £50. [2]"),), confidence=0.6
+        )
 
     grounding = Grounding(embedder, load_grounding())
-    return ClaimChecker("What is refunded for a taxi ride?", hits, grounding, quotes)
+    return ClaimChecker(
+        "What is refunded for a taxi ride?", hits, grounding, quotes, load_answer_confidence()
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,6 +48,7 @@ def checker(embedder: BertEmbedder) -> ClaimChecker:
         "**A taxi ride is refunded up to 50 pounds.**",
         "A taxi ride is refunded up to fifty pounds.",
         "Kind of leave: Study leave; Days per year: 5",
+        "The module of C++ code has a leading underscore (e.g. ``_socket``) and is `private`.",
         "According to the passages, a taxi ride is refunded up to £50.",
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from generation.drafts.policy import Drafts
+from generation.grounding.answer_confidence import load_answer_confidence
 from generation.grounding.groundedness import EntailedGrounding
 from generation.query.expansion import QuestionExpander
 from generation.query.rewriting import QuestionRewriter
@@ -97,7 +98,11 @@ class Journey:
             reader=None,
             generator=generator or FirstPassage(),
             extractive=FirstPassage(),
-            drafts=Drafts(CharacterSupport(), EntailedGrounding(CharacterSupport())),
+            drafts=Drafts(
+                CharacterSupport(),
+                EntailedGrounding(CharacterSupport()),
+                load_answer_confidence(),
+            ),
             claims="off",
             admission=build_admission(load_settings()),
             seconds=deadlines(load_settings(limits={"query_seconds": seconds})),

@@ -1,0 +1,43 @@
+"""Names of a claim are known in another form, and by their initials."""
+
+from __future__ import annotations
+
+import pytest
+
+from generation.grounding.known_names import KnownNames
+
+TEXT = "The Bank of England and Germany met in the U.S. with Protestants of the European Union."
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "It met the German bank.",
+        "It helped Protestantism.",
+        "It is in the EU.",
+        "It is in the United States.",
+        "It is of the US.",
+        "It is the BE's.",
+        "Later it met Germany's Union-Bank.",
+    ],
+)
+def test_another_form_of_a_name_is_known(claim: str) -> None:
+    assert KnownNames(TEXT).missing(claim) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "missing"),
+    [
+        ("It met Uber, and Uber again.", ["Uber"]),
+        ("It is in the UK.", ["UK"]),
+        ("It is in the United Kingdom.", ["United", "Kingdom"]),
+        ("It met Germaine.", ["Germaine"]),
+        ("It is of the EUR.", ["EUR"]),
+    ],
+)
+def test_another_name_is_missing(claim: str, missing: list[str]) -> None:
+    assert KnownNames(TEXT).missing(claim) == missing
+
+
+def test_nouns_of_german_are_no_names() -> None:
+    assert KnownNames(TEXT).missing("Das ist der Preis für die Hütte und das Haus.") == []
