@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rag.build.backups import build_store
+from rag.build.backup_places import build_store
 from rag.build.ingest import open_ingesting
 from rag.build.model_folders import registry_of
 from rag.build.storage import open_storage
@@ -20,8 +20,8 @@ from rag.errors import BusyError, ConfigError, NotFoundError, RagError, StorageE
 from rag.model_registry.references import parse
 from rag.model_registry.upkeep import add
 from rag.operations.backup import marks, restoring
-from rag.operations.backup.manifest import ids
-from rag.operations.backup.owner_copies import alone, copy_of_owner, copying_on_request
+from rag.operations.backup.manifest import backup_ids
+from rag.operations.backup.owner_copies import copy_of_owner, copying_on_request, locked_folder
 from rag.operations.backup.pruning import prune
 from rag.operations.backup.sealing import Plain
 from rag.operations.backup.staging import copy_data
@@ -314,7 +314,7 @@ async def test_without_backups_or_data_it_says_so(settings: Settings, tmp_path: 
     with pytest.raises(NotFoundError, match="nothing to back up"):
         await back_up(settings_of(tmp_path / "nowhere" / "data"))
     assert not (tmp_path / "nowhere").exists()
-    assert ids(build_store(settings)) == []
+    assert backup_ids(build_store(settings)) == []
     with pytest.raises(ConfigError, match="lies in the data folder"):
         build_store(settings, str(settings.data_dir / "backups"))
     with pytest.raises(ConfigError, match="s3://BUCKET/PREFIX"):
@@ -332,11 +332,11 @@ async def test_a_copy_for_one_who_was_killed_is_not_given_to_the_next(tmp_path: 
 
     with own(tmp_path):
         async with copying_on_request(tmp_path, copy):
-            with alone(tmp_path) as folder:
+            with locked_folder(tmp_path) as folder:
                 asking = asyncio.create_task(copy_of_owner(tmp_path, folder))
                 await until(lambda: begun)
                 asking.cancel()
-            with alone(tmp_path) as folder:
+            with locked_folder(tmp_path) as folder:
                 found = await copy_of_owner(tmp_path, folder)
                 assert sorted(path.name for path in found.iterdir()) == ["first", "last"]
                 assert len(begun) == 2

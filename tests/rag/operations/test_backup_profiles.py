@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rag.build.backups import build_seal, build_store
+from rag.build.backup_places import build_seal, build_store
 from rag.build.ingest import open_ingesting
 from rag.build.restores import restore
 from rag.build.storage import build_database
@@ -20,7 +20,7 @@ from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import tasks
 from rag.errors import ConfigError
 from rag.operations.backup import moving
-from rag.operations.backup.manifest import Manifest, ids, read_manifest
+from rag.operations.backup.manifest import Manifest, backup_ids, read_manifest
 from rag.settings.tree import Settings
 from tests.backups import SCOPE, TEXTS, back_up, bring_back, checked, fill, ingest, settings_of
 from tests.postgres import PostgresServer
@@ -57,7 +57,7 @@ async def vectors(settings: Settings) -> dict[str, list[float]]:
 
 def newest(settings: Settings) -> Manifest:
     store, seal = build_store(settings), build_seal(settings)
-    return read_manifest(store, seal, ids(store)[-1])
+    return read_manifest(store, seal, backup_ids(store)[-1])
 
 
 async def test_a_folder_moves_to_servers_and_back_without_embedding(
