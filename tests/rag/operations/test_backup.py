@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from rag.model_registry.references import parse
 from rag.model_registry.upkeep import add
 from rag.operations.backup import marks, restoring
 from rag.operations.backup.manifest import backup_ids
+from rag.operations.backup.object_store import FolderStore
 from rag.operations.backup.owner_copies import copy_of_owner, copying_on_request, locked_folder
+from rag.operations.backup.pieces import THREADS
 from rag.operations.backup.pruning import prune
 from rag.operations.backup.sealing import Plain
 from rag.operations.backup.staging import copy_data
 from rag.process.folder_lock import own
 from rag.settings.tree import Settings
+from retrieval.indexes import sparse_files
 from tests.backups import (
     SCOPE,
     TEXTS,
@@ -158,6 +162,49 @@ async def test_a_damaged_piece_is_found_and_nothing_is_in_place(
     assert {path.name for path in settings.data_dir.parent.iterdir()} == {"backups", "data"}
 
 
+async def test_a_piece_that_was_cut_short_is_stored_again(settings: Settings) -> None:
+    first = await back_up(settings)
+    for each in objects(settings):
+        each.write_bytes(each.read_bytes()[:-1])
+    assert (await back_up(settings)).written > 0.9 * first.written
+    await bring_back(settings, restored(settings))
+    assert (await checked(restored(settings)))[1] == set(TEXTS)
+
+
+@pytest.mark.parametrize("task", ["backup", "restore"])
+async def test_what_is_interrupted_ends_and_removes_its_files(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    if task == "restore":
+        await back_up(settings)
+    calls = {"backup": "write", "restore": "read"}
+    begun, released, whole = threading.Event(), threading.Event(), []
+    call = getattr(FolderStore, calls[task])
+
+    def slow(self: FolderStore, name: str, *data: bytes) -> object:
+        if name.startswith("objects/"):
+            begun.set()
+            assert released.wait(30)
+            whole.append(name)
+        return call(self, name, *data)
+
+    monkeypatch.setattr(FolderStore, calls[task], slow)
+    running = asyncio.create_task(
+        back_up(settings) if task == "backup" else bring_back(settings, restored(settings))
+    )
+    assert await asyncio.to_thread(begun.wait, 30)
+    running.cancel()
+    await asyncio.sleep(0)
+    assert not running.done()  # it waits for its threads
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert len(whole) <= THREADS
+    assert len(backup_ids(build_store(settings))) == (task == "restore")
+    assert {path.name for path in settings.data_dir.parent.iterdir()} == {"backups", "data"}
+    assert [path.name for path in (settings.data_dir / "backup").iterdir()] == ["lock"]
+
+
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
 async def test_any_byte_of_a_manifest_that_changes_is_noticed(
     settings: Settings, key: str | None
@@ -252,8 +299,8 @@ async def test_a_disk_without_room_is_noticed_before_anything_is_written(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = await back_up(settings)
-    monkeypatch.setattr(restoring, "MIN_FREE", 1 << 60)
-    with pytest.raises(StorageError, match="nothing was written") as caught:
+    monkeypatch.setattr(sparse_files, "MIN_FREE", 1 << 60)
+    with pytest.raises(StorageError, match="MiB are needed") as caught:
         await bring_back(settings, restored(settings), made.manifest.id)
     assert caught.value.code == "disk_full"
     assert {each.name for each in settings.data_dir.parent.iterdir()} == {"backups", "data"}

@@ -112,6 +112,26 @@ async def test_a_restore_to_servers_that_fails_can_be_run_again(
     assert (await checked(cluster))[0].agrees
 
 
+async def test_a_restore_that_was_killed_once_its_rows_were_written_is_finished(
+    embedded: Settings, cluster: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = newest(embedded).id
+    with monkeypatch.context() as patch:
+        patch.setattr("rag.build.restores._finish", lambda _: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            await bring_back(embedded, cluster, killed)
+    with pytest.raises(ConfigError, match="cut short"):
+        await checked(cluster)
+    later = (await back_up(embedded)).manifest.id
+    with pytest.raises(ConfigError, match=f"rag restore {killed}"):
+        await bring_back(embedded, cluster, later)
+    await bring_back(embedded, cluster, killed)
+    report, texts = await checked(cluster)
+    assert report.agrees
+    assert texts == set(TEXTS)
+    assert not list(cluster.data_dir.glob("catalog*"))
+
+
 async def test_vectors_of_another_embedder_are_not_moved(
     embedded: Settings, cluster: Settings
 ) -> None:
