@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from rag.build.backup_places import build_seal, build_store
 from rag.cli import output
-from rag.cli.operator import command_row
 from rag.cli.progress import activity
 from rag.errors import ConfigError, NotFoundError, StorageError
 from rag.operations.backup.manifest import Manifest, backup_ids, read_manifest
@@ -39,8 +38,9 @@ async def backup(args: argparse.Namespace, settings: Settings) -> int:
 async def _create(
     args: argparse.Namespace, settings: Settings, store: ObjectStore, seal: Seal
 ) -> int:
-    from rag.build.backups import make_backup  # the other tasks need neither index nor catalog
+    from rag.build.backups import make_backup  # the other tasks open no data folder
     from rag.build.storage import open_beside
+    from rag.cli.operator import command_row
 
     began = time.monotonic()
     with activity("Backing up", quiet=args.json):

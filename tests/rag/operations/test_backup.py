@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -399,6 +401,11 @@ async def test_no_backup_is_made_while_others_are_removed(settings: Settings) ->
         prune(store, Plain(), keep=1)
     assert store.sizes("making") == store.sizes("pruning") == {}
     assert len(prune(store, Plain(), keep=1).kept) == 1
+
+
+def test_a_list_of_backups_needs_no_index() -> None:
+    code = "import sys, rag.cli.backup; sys.exit('qdrant_edge' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_place_of_another_kind_is_refused_without_its_secret(settings: Settings) -> None:
