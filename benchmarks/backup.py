@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks._common import Report, Target
-from rag.build.backups import build_seal, build_store, make_backup
+from rag.build.backup_places import build_seal, build_store
+from rag.build.backups import make_backup
 from rag.build.restores import restore
 from rag.catalog.catalog import Catalog
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import documents, texts
-from rag.operations.backup.manifest import ids, read_manifest
+from rag.operations.backup.manifest import backup_ids, read_manifest
 from rag.process.disk_sync import sync_disk
 from rag.settings.tree import Settings, load_settings
 from rag.types import Chunk, Point, Scope, SparseVector
@@ -131,7 +132,7 @@ def _back_up(settings: Settings) -> None:
 
 def _bring_back(settings: Settings, to: Settings) -> None:
     store, seal = build_store(settings), build_seal(settings)
-    asyncio.run(restore(to, read_manifest(store, seal, ids(store)[-1]), store, seal))
+    asyncio.run(restore(to, read_manifest(store, seal, backup_ids(store)[-1]), store, seal))
 
 
 async def _seed(data: Path, count: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -194,6 +194,10 @@ class StoredVectors(Protocol):
         """Returns each term's inverse document frequency in the scope, as in BM25 (>= 0)."""
 
 
+Resting = Callable[[Path], AbstractAsyncContextManager[None]]
+"""Takes the folder of a collection; in its block no file of that changes."""
+
+
 class MovableIndex(Protocol):
     """An index whose content can be copied to another one, or file by file."""
 
@@ -201,10 +205,11 @@ class MovableIndex(Protocol):
         """Yields all points of a scope with their vectors and ACLs, in batches."""
         ...
 
-    def still(self) -> AbstractAsyncContextManager[None]:
-        """During the block none of its files changes: writes wait, and searches go on.
+    def still(self) -> AbstractAsyncContextManager[Resting]:
+        """During the block writes wait, and searches go on.
 
-        A server's files are its own: there the block stops nothing.
+        The files of one collection after the other come to rest in blocks of what it yields. A
+        server's files are its own: there neither block stops anything.
         """
 
 

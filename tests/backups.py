@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ingest.index_check import IndexCheck, Report
-from rag.build.backups import build_seal, build_store, make_backup
+from rag.build.backup_places import build_seal, build_store
+from rag.build.backups import make_backup
 from rag.build.ingest import Ingesting, open_ingesting
 from rag.build.restores import restore
-from rag.operations.backup.manifest import ids, read_manifest
+from rag.operations.backup.manifest import backup_ids, read_manifest
 from rag.operations.backup.packing import Made
 from rag.settings.tree import Settings, load_settings
 from rag.types import DEFAULT_TENANT, Scope
@@ -56,7 +57,7 @@ async def back_up(settings: Settings) -> Made:
 async def bring_back(settings: Settings, to: Settings, id_: str | None = None) -> None:
     """Restores a backup of some settings, the newest by default, into what others name."""
     store, seal = build_store(settings), build_seal(settings)
-    await restore(to, read_manifest(store, seal, id_ or ids(store)[-1]), store, seal)
+    await restore(to, read_manifest(store, seal, id_ or backup_ids(store)[-1]), store, seal)
 
 
 async def checked(settings: Settings) -> tuple[Report, set[str]]:

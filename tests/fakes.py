@@ -23,6 +23,7 @@ from generation.grounding.support import shared_grams, shared_numbers
 from ingest.sources.files import load
 from rag.build.service import Service
 from rag.errors import RagError
+from rag.protocols import Resting
 from rag.text.passages import passage_text
 from rag.types import (
     Chunk,
@@ -119,8 +120,8 @@ class MemoryIndex:
             for s in self._all(scope)
         ]
 
-    def still(self) -> contextlib.AbstractAsyncContextManager[None]:
-        return contextlib.nullcontext()
+    def still(self) -> contextlib.AbstractAsyncContextManager[Resting]:
+        return contextlib.nullcontext(lambda _: contextlib.nullcontext())
 
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         held = self._readable(scope)

@@ -18,10 +18,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from rag.catalog.absence import Absence
+from rag.catalog import tables
 from rag.catalog.advisory_locks import POLL_SECONDS, AdvisoryLocks
 from rag.catalog.database_errors import disk_full, lost_connection, reason
-from rag.catalog.tables import metadata
+from rag.catalog.outage import Outage
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 from rag.privacy.redaction import masked, scrubbed
 from rag.process.extras import needing
@@ -138,6 +138,16 @@ class Database(ABC):
         Others go on writing. Raises as `rows` does.
         """
 
+    @contextlib.asynccontextmanager
+    async def snapshot(self, to: Path) -> AsyncIterator[Path]:
+        """Yields an SQLite file with all rows as they are at one moment, in today's tables.
+
+        The file is `to`, or another one that does not change during the block. Others go on
+        writing. Raises as `rows` does.
+        """
+        await self.copy_to(to)
+        yield to
+
     async def trim(self) -> bool:
         """Removes deleted data from the database's log; returns False if a reader blocks it."""
         return True
@@ -199,7 +209,7 @@ class PostgresDatabase(Database):
         sa.event.listen(self._engine.sync_engine, "handle_error", _mark_lost)
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
         self._api: Any = self._engine.dialect.loaded_dbapi
-        self._absence = Absence(self.vendor)
+        self._outage = Outage(self.vendor)
         self._advisory = AdvisoryLocks(self._engine, vendor=self.vendor)
 
     async def close(self) -> None:
@@ -266,7 +276,7 @@ class PostgresDatabase(Database):
         async def connect() -> AsyncConnection:
             return await engine.connect()
 
-        db = await self._absence.over(connect)
+        db = await self._outage.retry(connect)
         try:
             yield db
         finally:
@@ -274,7 +284,7 @@ class PostgresDatabase(Database):
 
     async def _take(self, number: int) -> bool:
         with self._errors():
-            return await self._absence.over(partial(self._advisory.take, number))
+            return await self._outage.retry(partial(self._advisory.take, number))
 
     def _check(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
         """Checks a connection before its use; if it was lost, the whole pool is closed.
@@ -358,7 +368,7 @@ def upgrade(connection: sa.Connection) -> None:
     its import takes longer than the check for an upgrade.
     """
     if not sa.inspect(connection).get_table_names():
-        metadata.create_all(connection, checkfirst=False)
+        tables.collections.metadata.create_all(connection, checkfirst=False)
         _VERSION.create(connection)
         connection.execute(_VERSION.insert().values(version_num=HEAD))
         return

@@ -35,6 +35,7 @@ class SqliteDatabase(Database):
 
     insert = staticmethod(sqlite.insert)
     utf8 = staticmethod(lambda text: sa.cast(text, sa.LargeBinary))
+    vendor = (*Database.vendor, sqlite3.Error)
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -113,6 +114,32 @@ class SqliteDatabase(Database):
             contextlib.closing(sqlite3.connect(file)) as target,
         ):
             source.backup(target)
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self, to: Path) -> AsyncIterator[Path]:
+        """Yields the database's own file if its log is empty, and a copy of it if not.
+
+        A reader is held open. What others write meanwhile stays in the log: SQLite writes nothing
+        of it to the file that is newer than what a reader sees (sqlite.org/wal.html, 2.1).
+        """
+        await self.open()
+        with self._errors():
+            reader = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
+        with contextlib.closing(reader):
+            with self._errors():
+                is_held = await self.trim() and await _called(
+                    self._readers, partial(self._hold, reader)
+                )
+            if not is_held:
+                await self.copy_to(to)
+            yield self._file if is_held else to
+
+    def _hold(self, reader: sqlite3.Connection) -> bool:
+        """Begins to read; returns False if somebody has written to the log before."""
+        reader.execute("BEGIN")
+        reader.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        log = self._file.with_name(f"{self._file.name}-wal")
+        return not log.exists() or log.stat().st_size == 0
 
     async def trim(self) -> bool:
         """Writes the log into the file and empties it; returns False if a reader blocks it.

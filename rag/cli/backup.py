@@ -8,13 +8,11 @@ import contextlib
 import time
 from datetime import UTC, datetime
 
-from rag.build.backups import build_seal, build_store, make_backup
-from rag.build.storage import open_beside
+from rag.build.backup_places import build_seal, build_store
 from rag.cli import output
-from rag.cli.operator import command_row
 from rag.cli.progress import activity
 from rag.errors import ConfigError, NotFoundError, StorageError
-from rag.operations.backup.manifest import Manifest, ids, read_manifest
+from rag.operations.backup.manifest import Manifest, backup_ids, read_manifest
 from rag.operations.backup.object_store import ObjectStore
 from rag.operations.backup.pieces import Pieces
 from rag.operations.backup.pruning import prune
@@ -40,6 +38,10 @@ async def backup(args: argparse.Namespace, settings: Settings) -> int:
 async def _create(
     args: argparse.Namespace, settings: Settings, store: ObjectStore, seal: Seal
 ) -> int:
+    from rag.build.backups import make_backup  # the other tasks open no data folder
+    from rag.build.storage import open_beside
+    from rag.cli.operator import command_row
+
     began = time.monotonic()
     with activity("Backing up", quiet=args.json):
         made = await make_backup(settings, store, seal)
@@ -58,7 +60,7 @@ async def _create(
 
 async def _list(args: argparse.Namespace, store: ObjectStore, seal: Seal) -> int:
     found: list[output.Json] = []
-    for id_ in await asyncio.to_thread(ids, store):
+    for id_ in await asyncio.to_thread(backup_ids, store):
         try:
             manifest = await asyncio.to_thread(read_manifest, store, seal, id_)
         except (StorageError, ConfigError) as error:  # the others are listed all the same
@@ -92,7 +94,7 @@ async def chosen(id_: str | None, store: ObjectStore, seal: Seal) -> Manifest:
     """
     if id_ is None:
         with contextlib.suppress(IndexError):
-            id_ = (await asyncio.to_thread(ids, store))[-1]
+            id_ = (await asyncio.to_thread(backup_ids, store))[-1]
     if id_ is None:
         raise NotFoundError("There is no backup there: `rag backup create` makes one.")
     return await asyncio.to_thread(read_manifest, store, seal, id_)

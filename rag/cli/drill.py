@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rag.build.backups import build_seal, build_store
+from rag.build.backup_places import build_seal, build_store
 from rag.build.restores import restore as put_back
 from rag.cli import output
 from rag.cli.backup import chosen, moment

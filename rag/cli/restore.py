@@ -6,7 +6,7 @@ import argparse
 import time
 
 from ingest.index_check import IndexCheck
-from rag.build.backups import build_seal, build_store
+from rag.build.backup_places import build_seal, build_store
 from rag.build.ingest import open_ingesting
 from rag.build.restores import restore as put_back
 from rag.build.storage import open_beside

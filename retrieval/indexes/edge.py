@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from rag.errors import StorageError
+from rag.protocols import Resting
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from rag.types.acl import Readers
 from retrieval.indexes.edge_generations import (
@@ -113,34 +114,34 @@ class EdgeIndex:
 
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         """The chunks with these ids, in the order asked for."""
-        shard = self._shards.open(scope.whole)
+        shard = await self._shards.reading(scope.whole)
         return shard.fetch(chunk_ids, scope.readers) if shard else []
 
     async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
         """The dense vectors of these chunks, by id."""
-        shard = self._shards.open(scope.whole)
+        shard = await self._shards.reading(scope.whole)
         return shard.vectors(chunk_ids, scope.readers) if shard else {}
 
     async def max_sim(
         self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
     ) -> dict[str, float]:
         """Late interaction with the stored token vectors of these chunks, by id."""
-        shard = self._shards.open(scope.whole)
+        shard = await self._shards.reading(scope.whole)
         return shard.max_sim(question, chunk_ids, scope.readers) if shard else {}
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         """All legs in one batch; best first, ties by chunk id."""
-        shard = self._shards.open(scope.whole)
+        shard = await self._shards.reading(scope.whole)
         return shard.search(legs, scope.readers) if shard else [[] for _ in legs]
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
         """Returns the weight that the index itself gives each term."""
-        shard = self._shards.open(scope.whole)
+        shard = await self._shards.reading(scope.whole)
         return shard.idf(terms, scope.readers) if shard else [0.0] * len(terms)
 
     async def version(self, scope: Scope) -> str:
         """Returns the generation's name, which also changes when the graph is rebuilt."""
-        shard = self._shards.open(scope.whole)
+        shard = await self._shards.reading(scope.whole)
         return shard.folder.name if shard else ""
 
     async def maintain(self, scope: Scope) -> None:
@@ -157,13 +158,13 @@ class EdgeIndex:
 
     async def name_of(self, scope: Scope) -> str:
         """Returns the version's first folder; rebuilds make other folders."""
-        shard = self._shards.open(scope.whole)
+        shard = await self._shards.reading(scope.whole)
         return origin_of(shard.folder) if shard else ""
 
     async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
         """All chunks, in the order of their ids."""
         offset: Offset = None
-        while shard := self._shards.open(scope.whole):
+        while shard := await self._shards.reading(scope.whole):
             chunks, offset = shard.page(offset, scope.readers)
             yield chunks
             if offset is None:
@@ -172,15 +173,15 @@ class EdgeIndex:
     async def points(self, scope: Scope) -> AsyncIterator[list[Point]]:
         """All points with their vectors."""
         offset: Offset = None
-        while shard := self._shards.open(scope.whole):
+        while shard := await self._shards.reading(scope.whole):
             points, offset = shard.page_of_points(offset)
             yield points
             if offset is None:
                 return
             await asyncio.sleep(0)
 
-    def still(self) -> AbstractAsyncContextManager[None]:
-        """During the block no file of a version in use changes."""
+    def still(self) -> AbstractAsyncContextManager[Resting]:
+        """Questions to a collection that is not open wait while its own files are copied."""
         return self._shards.still()
 
     async def begin_version(self, scope: Scope) -> Scope:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Container
 from pathlib import Path
 
-from rag.errors import BusyError
+from rag.protocols import Resting
 from rag.types import Scope
 from retrieval.indexes.edge_generations import (
     CURRENT,
@@ -47,6 +47,9 @@ class OpenShards:
         self._changes = 0
         self._is_held = self._is_still = False
         self._moves, self._rests = asyncio.Event(), asyncio.Event()
+        self._resting: Path | None = None
+        """The home in which nothing may be opened or closed: both write."""
+        self._rested = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:
@@ -65,8 +68,11 @@ class OpenShards:
                 self._rests.set()
 
     @contextlib.asynccontextmanager
-    async def still(self) -> AsyncIterator[None]:
-        """During the block no file of a named generation changes; one such block at a time."""
+    async def still(self) -> AsyncIterator[Resting]:
+        """During the block no change begins, and none is under way; one such block at a time.
+
+        Shards are still opened and closed, but in the home that `resting` is called with.
+        """
         while self._is_held:
             await self._moves.wait()
         self._is_held = True  # no further change begins
@@ -76,10 +82,20 @@ class OpenShards:
                 self._rests.clear()
                 await self._rests.wait()
             self._is_still = True
-            yield
+            yield self._resting_at
         finally:
             self._is_held = self._is_still = False
             self._moves.set()
+
+    @contextlib.asynccontextmanager
+    async def _resting_at(self, home: Path) -> AsyncIterator[None]:
+        self._resting = home
+        self._rested.clear()
+        try:
+            yield
+        finally:
+            self._resting = None
+            self._rested.set()
 
     def lock(self, scope: Scope) -> asyncio.Lock:
         """Returns the lock that whoever changes a scope's shard holds."""
@@ -89,8 +105,17 @@ class OpenShards:
         """Returns the folder of a scope and its versions."""
         return home_of(self._folder, scope)
 
+    async def reading(self, scope: Scope) -> Shard | None:
+        """Returns what `open` does; waits while it is not open and its files are copied."""
+        while scope not in self._shards and self._resting == self.home(scope):
+            await self._rested.wait()
+        return self.open(scope)
+
     def open(self, scope: Scope) -> Shard | None:
-        """Returns the shard of a scope, opened if it is not; None if it was never made."""
+        """Returns the shard of a scope, opened if it is not; None if it was never made.
+
+        Called where nothing is copied: in a `changing` block, or by `reading`.
+        """
         if scope.collection.endswith(PREVIOUS):
             self._used[scope] = time.monotonic()
         if scope not in self._shards:
@@ -99,11 +124,6 @@ class OpenShards:
             names = generations(home)[place : place + 1]
             if not names or scope.collection.endswith(NEXT):
                 return None
-            if self._is_still:  # opening a shard writes too
-                raise BusyError(
-                    "The index is being copied, and this collection was not in use before: ask"
-                    " again in a moment."
-                )
             check_room(home)
             self._make_room()
             with storage_errors(home):
@@ -125,7 +145,8 @@ class OpenShards:
         is_version = scope.collection.endswith((NEXT, PREVIOUS))
         lock = self._locks.get(scope)
         is_written = lock is not None and lock.locked()
-        return not (is_version or is_written or self._shards[scope].is_copied)
+        is_resting = self._resting == self.home(scope)
+        return not (is_version or is_written or is_resting or self._shards[scope].is_copied)
 
     def create(self, scope: Scope) -> Shard:
         """Creates the shard of a scope, in a generation of its own."""

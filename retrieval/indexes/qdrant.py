@@ -18,6 +18,7 @@ from functools import partial
 from qdrant_client import models
 
 from rag.errors import InputError, NotFoundError, RagError
+from rag.protocols import Resting
 from rag.types import Point, Scope
 from rag.types.acl import Readers
 from retrieval.indexes.payload import OWN_FIELDS, field_kinds
@@ -156,9 +157,9 @@ class QdrantIndex(QdrantReader):
         """Does nothing: the server's optimizer removes deleted points in its own time."""
         return contextlib.nullcontext()
 
-    def still(self) -> contextlib.AbstractAsyncContextManager[None]:
+    def still(self) -> contextlib.AbstractAsyncContextManager[Resting]:
         """Stops nothing: the files are the server's."""
-        return contextlib.nullcontext()
+        return contextlib.nullcontext(lambda _: contextlib.nullcontext())
 
     async def maintain(self, scope: Scope) -> None:
         """Recomputes BM25 weights that were made with another mean: see `Weights.recompute`.

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from rank_bm25 import BM25Okapi
 
-from rag.protocols import SparseEncoder, StoredIndex
+from rag.protocols import Resting, SparseEncoder, StoredIndex
 from rag.text.passages import passage_text
 from rag.types import Chunk, Condition, Float32Array, Leg, Match, Point, Scope, SparseVector
 from rag.types.acl import Readers
@@ -107,7 +107,7 @@ class RankBm25Index:
         """All points, from the inner index."""
         return self._inner.points(scope)
 
-    def still(self) -> AbstractAsyncContextManager[None]:
+    def still(self) -> AbstractAsyncContextManager[Resting]:
         """The inner index is still during the block."""
         return self._inner.still()
 

@@ -22,11 +22,11 @@ def check_room(folder: Path, *, needed: int = 0) -> None:
     free = shutil.disk_usage(there).free
     if free < needed + MIN_FREE:
         raise StorageError(
-            f"The disk is full: the index has {free >> 20} MiB left, and"
-            f" {(needed + MIN_FREE) >> 20} MiB are needed. Free some space and run it again; what"
+            f"The disk is full: it has {free >> 20:,} MiB left, and"
+            f" {(needed + MIN_FREE) >> 20:,} MiB are needed. Free some space and run it again; what"
             " was stored before is kept.",
             code="disk_full",
-            detail=f"It lies in {folder}.",
+            detail=f"It is the disk of {folder}.",
         )
 
 

@@ -113,7 +113,7 @@ def write_manifest(store: ObjectStore, seal: Seal, manifest: Manifest) -> None:
     """Writes a manifest: from this moment on its backup is one."""
     name = f"{MANIFESTS}/{manifest.id}.json"
     body = manifest.model_dump_json().encode()
-    sealed = seal.seal(name, body)
+    sealed = bytes(seal.seal(name, body))
     head = {
         "product": "Plumbline",
         "format": FORMAT,
@@ -124,7 +124,7 @@ def write_manifest(store: ObjectStore, seal: Seal, manifest: Manifest) -> None:
     store.write(name, json.dumps(head | {"sha256": _sum_of(head)}).encode())
 
 
-def ids(store: ObjectStore) -> list[str]:
+def backup_ids(store: ObjectStore) -> list[str]:
     """Returns the ids of all backups, oldest first."""
     names = (name.removeprefix(f"{MANIFESTS}/") for name in store.sizes(MANIFESTS))
     return sorted(
@@ -144,7 +144,7 @@ def read_manifest(store: ObjectStore, seal: Seal, id_: str) -> Manifest:
     if not _ID.fullmatch(id_):
         raise NotFoundError(f"{id_!r} is no id of a backup: `rag backup list` has them.")
     try:
-        text = store.read(name)
+        text = bytes(store.read(name))
     except NotFoundError:
         raise NotFoundError(f"There is no backup {id_}: `rag backup list` has them.") from None
     try:
@@ -154,7 +154,7 @@ def read_manifest(store: ObjectStore, seal: Seal, id_: str) -> Manifest:
         if head.pop("sha256") != _sum_of(head):
             raise _damaged(id_, "its checksum differs")
         sealed = base64.b64decode(head["body"]) if head["key_id"] else head["body"].encode()
-        manifest = Manifest.model_validate_json(seal.unseal(name, sealed))
+        manifest = Manifest.model_validate_json(bytes(seal.unseal(name, sealed)))
         _check_files(manifest, id_)
     except ValidationError as error:
         raise _damaged(id_, str(error.errors(include_url=False)[0]["msg"])) from None

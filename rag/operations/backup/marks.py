@@ -45,7 +45,7 @@ def _marked(store: ObjectStore, folder: str, name: str, *, other: str, does: str
     store.write(mark, str(time.time()).encode())
     try:
         for found in store.sizes(other):
-            if time.time() - float(store.read(found)) < _ABANDONED_SECONDS[other]:
+            if time.time() - float(bytes(store.read(found))) < _ABANDONED_SECONDS[other]:
                 raise BusyError(
                     f"{does} at the place of the backups: wait until it ends. If it was killed,"
                     f" remove the object {found}.",

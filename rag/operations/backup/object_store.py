@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from rag.errors import NotFoundError, StorageError
-from rag.process.disk_sync import sync_disk
+from rag.operations.backup.thread_memory import ThreadMemory
+from rag.process.disk_sync import sync_disk, write_at
 
 _PARTIAL = "partial"
 _ABANDONED_SECONDS = 86_400.0
@@ -29,10 +31,14 @@ class ObjectStore(Protocol):
     def sizes(self, folder: str) -> dict[str, int]:
         """Returns the size in bytes of each object whose name begins with `folder` and a slash."""
 
-    def read(self, name: str) -> bytes:
-        """Returns an object's bytes; raises NotFoundError if there is none of this name."""
+    def read(self, name: str) -> memoryview:
+        """Returns an object's bytes, which are valid until the thread's next call.
 
-    def write(self, name: str, data: bytes) -> None:
+        Raises:
+            NotFoundError: There is no object of this name.
+        """
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """Writes an object, or replaces it."""
 
     def remove(self, names: Iterable[str]) -> None:
@@ -47,6 +53,7 @@ class FolderStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._memory = ThreadMemory()
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Returns the sizes of the files below a folder; none if there is no such folder."""
@@ -58,15 +65,17 @@ class FolderStore:
                 if path.is_file()
             }
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str) -> memoryview:
         """Returns a file's bytes."""
         with self._errors():
             try:
-                return (self._folder / name).read_bytes()
+                with (self._folder / name).open("rb") as file:
+                    room = self._memory.take(os.fstat(file.fileno()).st_size)
+                    return room[: file.readinto(room)]
             except FileNotFoundError:
                 raise NotFoundError(f"The backups have no object {name}.") from None
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """Writes a file of another name first, and renames it."""
         place = self._folder / name
         part = self._folder / _PARTIAL / uuid.uuid4().hex
@@ -74,8 +83,11 @@ class FolderStore:
             for folder in (part.parent, place.parent):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                part.touch(mode=0o600, exist_ok=False)
-                part.write_bytes(data)
+                opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
+                try:
+                    write_at(opened, data)
+                finally:
+                    os.close(opened)
                 part.rename(place)
             except OSError:
                 part.unlink(missing_ok=True)

@@ -32,8 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def alone(data: Path) -> Iterator[Path]:
-    """Yields a folder for the copy of a data folder; it is removed at the end of the block.
+def locked_folder(data: Path) -> Iterator[Path]:
+    """Yields a folder for the copy of a data folder, which one backup has at a time.
+
+    It is emptied at the end of the block.
 
     Raises:
         BusyError: Another backup of the data folder is being made.
@@ -61,7 +63,7 @@ def alone(data: Path) -> Iterator[Path]:
 
 
 async def copy_of_owner(data: Path, folder: Path) -> Path:
-    """Returns the copy of a data folder that its owner makes; `folder` is that of `alone`.
+    """Returns the copy of a data folder that its owner makes; `folder` is that of `locked_folder`.
 
     Raises:
         UpstreamError: The owner does not begin within `BEGIN_SECONDS`, or has ended meanwhile.

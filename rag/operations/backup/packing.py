@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +55,20 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class _Content:
+class CatalogSummary:
+    """Collections of a catalog, and the paths of files in a backup that its documents name.
+
+    Attributes:
+        spooled: files with bytes to be ingested.
+        named: these, and the documents' original files.
+    """
+
     collections: tuple[StoredCollection, ...]
     spooled: set[str]
-    needed: set[str]
-    """Paths of the files that documents name: their originals, and bytes to be ingested."""
+    named: set[str]
 
 
-async def read_catalog(file: Path) -> _Content:
+async def read_catalog(file: Path) -> CatalogSummary:
     """Returns what a backup says of a catalog; the file is brought to today's tables."""
     database = SqliteDatabase(file)
     catalog = Catalog(database)
@@ -73,8 +80,10 @@ async def read_catalog(file: Path) -> _Content:
         originals = {row["original"] for row in await database.rows(kept)}
     finally:
         await catalog.close()
-    needed = {f"{SPOOL}/{key}" for key in spooled} | {f"{ORIGINALS}/{key}" for key in originals}
-    return _Content(found, {f"{SPOOL}/{key}" for key in spooled}, needed)
+    spooled_paths = {f"{SPOOL}/{key}" for key in spooled}
+    return CatalogSummary(
+        found, spooled_paths, spooled_paths | {f"{ORIGINALS}/{k}" for k in originals}
+    )
 
 
 async def _collections(database: SqliteDatabase) -> list[StoredCollection]:
@@ -100,7 +109,9 @@ async def _collections(database: SqliteDatabase) -> list[StoredCollection]:
     return [StoredCollection(**row) for row in await database.rows(counted)]
 
 
-def store(copied: Copied, content: _Content, store_: ObjectStore, seal: Seal) -> Made:
+def store_copy(
+    copied: Copied, summary: CatalogSummary, store: ObjectStore, seal: Seal, stop: threading.Event
+) -> Made:
     """Stores a copy: its pieces, and once they are safe its manifest. Blocks.
 
     Uploads that no document waits for are left out.
@@ -108,35 +119,34 @@ def store(copied: Copied, content: _Content, store_: ObjectStore, seal: Seal) ->
     Raises:
         BusyError: Old backups are being removed.
         StorageError: The place is full or lost pieces, or a file cannot be read.
+        CancelledError: It was stopped.
     """
     files = {
         path: place
         for path, place in copied.files.items()
-        if not path.startswith(f"{SPOOL}/") or path in content.spooled
+        if not path.startswith(f"{SPOOL}/") or path in summary.spooled
     }
     id_ = new_id(copied.made_at)
-    with marks.making(store_, id_):
-        pieces = Pieces(store_, seal)
-        pieces.look()
+    with marks.making(store, id_):
+        pieces = Pieces(store, seal, stop)
         stored = pieces.store(files)
         manifest = Manifest(
             id=id_,
             made_at=copied.made_at,
             catalog=HEAD,
             kinds=dict(copied.kinds),
-            collections=content.collections,
+            collections=summary.collections,
             unsettled=tuple((scope.tenant, scope.collection) for scope in copied.unsettled),
-            missing=tuple(sorted(content.needed - files.keys())),
+            missing=tuple(sorted(summary.named - files.keys())),
             files=tuple(stored),
         )
-        store_.settle()
-        pieces.look()
-        if lost := pieces.missing(manifest):  # `rag backup prune` ran beside it
+        store.settle()
+        if lost := Pieces(store, seal).missing(manifest):  # `rag backup prune` ran beside it
             raise StorageError(
                 f"Pieces of {len(lost):,} files were removed from the place of the backups while"
                 f" this one was made, the first of {lost[0]}: no backup was made. Run it again.",
                 code="backup_lost",
             )
-        write_manifest(store_, seal, manifest)
-        store_.settle()
+        write_manifest(store, seal, manifest)
+        store.settle()
         return Made(manifest, pieces.written, pieces.reused)

@@ -7,7 +7,8 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ from rag.errors import NotFoundError, StorageError
 from rag.operations.backup.manifest import PIECE, Manifest, Piece, StoredFile
 from rag.operations.backup.object_store import ObjectStore
 from rag.operations.backup.sealing import Seal
+from rag.operations.backup.thread_memory import ThreadMemory
+from rag.process.disk_sync import write_at
 
 OBJECTS = "objects"
 THREADS = 4
@@ -27,31 +30,37 @@ _Result = TypeVar("_Result")
 
 
 class Pieces:
-    """The pieces in a store; each is written once."""
+    """The pieces in a store; each is written once.
 
-    def __init__(self, store: ObjectStore, seal: Seal) -> None:
+    The store is listed once, when the list is needed first. A piece of the same name and size is
+    taken for the same; its content is not read. `stop` ends what is under way.
+    """
+
+    def __init__(self, store: ObjectStore, seal: Seal, stop: threading.Event | None = None) -> None:
         self._store = store
         self._seal = seal
-        self._held: dict[str, int] = {}
+        self._stop = stop or threading.Event()
+        self._memory = ThreadMemory()
         self._lock = threading.Lock()
         self.written = self.reused = 0
         """Bytes that were new, and bytes that an earlier backup, or another file, had stored."""
 
-    def look(self) -> None:
-        """Reads which pieces are stored; to be called before pieces are written or checked."""
-        self._held = self._store.sizes(OBJECTS)
+    @cached_property
+    def _held(self) -> dict[str, int]:
+        return self._store.sizes(OBJECTS)
 
     def store(self, files: Mapping[str, Path]) -> list[StoredFile]:
         """Stores files, by their paths in the backup; they must not change meanwhile.
 
         Raises:
             StorageError: A file cannot be read, or the store is full.
+            CancelledError: It was stopped.
         """
         sizes = {name: path.stat().st_size for name, path in files.items()}
         parts = (
             (files[name], at, size) for name, size in sizes.items() for at in range(0, size, PIECE)
         )
-        stored = _threaded(self._store_piece, parts)
+        stored = self._threaded(self._store_piece, parts)
         return [
             StoredFile(
                 path=name,
@@ -83,6 +92,7 @@ class Pieces:
 
         Raises:
             StorageError: A piece is missing or was changed, or the disk is full.
+            CancelledError: It was stopped.
         """
         for file in manifest.files:
             _create(folder / file.path, file.size)
@@ -91,13 +101,13 @@ class Pieces:
             for file in manifest.files
             for piece in file.pieces
         )
-        for _ in _threaded(self._write_piece, parts):
+        for _ in self._threaded(self._write_piece, parts):
             """All are awaited; the first that fails raises."""
 
     def check(self, manifest: Manifest) -> None:
         """Reads and checks every piece of a backup; raises StorageError as `write` does."""
         parts = ((file.path, piece) for file in manifest.files for piece in file.pieces)
-        for _ in _threaded(self._check_piece, parts):
+        for _ in self._threaded(self._check_piece, parts):
             """All are awaited; the first that fails raises."""
 
     def _name(self, digest: str) -> str:
@@ -105,7 +115,7 @@ class Pieces:
         return f"{OBJECTS}/{name[:2]}/{name}"
 
     def _store_piece(self, part: tuple[Path, int, int]) -> Piece | None:
-        at, data = _read(*part)
+        at, data = self._read(*part)
         if not data:
             return None
         digest = hashlib.sha256(data).hexdigest()
@@ -124,16 +134,14 @@ class Pieces:
         data = self._read_piece(of, piece)
         try:
             with path.open("rb+", buffering=0) as opened:
-                written = os.pwrite(opened.fileno(), data, piece.at)
+                write_at(opened.fileno(), data, piece.at)
         except OSError as error:
             raise _disk(error, path) from error
-        if written != len(data):
-            raise StorageError(f"{path} cannot be written: the disk is full.", code="disk_full")
 
     def _check_piece(self, part: tuple[str, Piece]) -> None:
         self._read_piece(*part)
 
-    def _read_piece(self, of: str, piece: Piece) -> bytes:
+    def _read_piece(self, of: str, piece: Piece) -> bytes | memoryview:
         name = self._name(piece.sha256)
         try:
             data = self._seal.unseal(name, self._store.read(name))
@@ -143,6 +151,46 @@ class Pieces:
             raise damaged(f"a piece of {of} was changed, or cut short", name)
         return data
 
+    def _read(self, path: Path, at: int, whole: int) -> tuple[int, memoryview]:
+        """Returns a piece of a file of so many bytes, and where it begins: no byte if it is a hole.
+
+        Holes at both its ends are left out: Qdrant Edge reserves 32 MB at a time.
+        """
+        end = min(at + PIECE, whole)
+        try:
+            with path.open("rb", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size != whole:
+                    raise StorageError(f"{path} was changed while it was copied: run it again.")
+                start, end = _filled(file.fileno(), at, end)
+                data = self._memory.take(end - start)
+                if os.preadv(file.fileno(), [data], start) < len(data):
+                    raise StorageError(f"{path} was cut short while it was copied: run it again.")
+                return start, data
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
+
+    def _threaded(
+        self, work: Callable[[_Item], _Result], items: Iterable[_Item]
+    ) -> Iterator[_Result]:
+        """Yields the results in order; items are taken as threads become free."""
+        waiting: list[Future[_Result]] = []
+        with ThreadPoolExecutor(THREADS, "backup") as threads:
+            try:
+                for item in items:
+                    waiting.append(threads.submit(self._unless_stopped, work, item))
+                    if len(waiting) >= _AHEAD:
+                        yield waiting.pop(0).result()
+                while waiting:
+                    yield waiting.pop(0).result()
+            finally:
+                for each in waiting:
+                    each.cancel()
+
+    def _unless_stopped(self, work: Callable[[_Item], _Result], item: _Item) -> _Result:
+        if self._stop.is_set():
+            raise CancelledError
+        return work(item)
+
 
 def damaged(why: str, name: str = "") -> StorageError:
     """Returns the error of a backup that cannot be restored; `name` is that of the object."""
@@ -151,22 +199,6 @@ def damaged(why: str, name: str = "") -> StorageError:
         code="backup_damaged",
         detail=f"The object is {name}. Remove it: the next backup stores it again." if name else "",
     )
-
-
-def _read(path: Path, at: int, whole: int) -> tuple[int, bytes]:
-    """Returns a piece of a file of so many bytes, and where it begins: no byte if all is a hole.
-
-    Holes at both its ends are left out: Qdrant Edge reserves 32 MB at a time.
-    """
-    end = min(at + PIECE, whole)
-    try:
-        with path.open("rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_size != whole:
-                raise StorageError(f"{path} was changed while it was copied: run it again.")
-            start, end = _filled(file.fileno(), at, end)
-            return start, os.pread(file.fileno(), end - start, start)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _filled(file: int, at: int, end: int) -> tuple[int, int]:
@@ -197,19 +229,3 @@ def _create(path: Path, size: int) -> None:
 
 def _disk(error: OSError, path: Path) -> StorageError:
     return StorageError(f"{path} cannot be written: {error.strerror}.", code="disk_full")
-
-
-def _threaded(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Yields the results in order; items are taken as threads become free."""
-    waiting: list[Future[_Result]] = []
-    with ThreadPoolExecutor(THREADS, "backup") as threads:
-        try:
-            for item in items:
-                waiting.append(threads.submit(work, item))
-                if len(waiting) >= _AHEAD:
-                    yield waiting.pop(0).result()
-            while waiting:
-                yield waiting.pop(0).result()
-        finally:
-            for each in waiting:
-                each.cancel()

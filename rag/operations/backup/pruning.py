@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rag.errors import InputError
 from rag.operations.backup import marks
-from rag.operations.backup.manifest import MANIFESTS, ids, read_manifest
+from rag.operations.backup.manifest import MANIFESTS, backup_ids, read_manifest
 from rag.operations.backup.object_store import ObjectStore
 from rag.operations.backup.pieces import Pieces
 from rag.operations.backup.sealing import Seal
@@ -37,10 +37,9 @@ def prune(store: ObjectStore, seal: Seal, *, keep: int) -> Pruned:
 
 
 def _prune(store: ObjectStore, seal: Seal, keep: int) -> Pruned:
-    found = ids(store)
+    found = backup_ids(store)
     kept, old = found[-keep:], found[:-keep]
     pieces = Pieces(store, seal)
-    pieces.look()
     needed: set[str] = set()
     for id_ in kept:
         needed |= pieces.names(read_manifest(store, seal, id_))

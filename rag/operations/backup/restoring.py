@@ -7,22 +7,26 @@ no process opens it meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import ConfigError, StorageError
+from rag.process.atomic_write import write_atomically
 from rag.process.disk_sync import sync_disk
 from rag.process.private_folder import CATALOG
-from retrieval.indexes.sparse_files import MIN_FREE
+from retrieval.indexes.sparse_files import check_room
 
 if TYPE_CHECKING:  # not at run time: every command looks for an unfinished restore
     from rag.operations.backup.manifest import Manifest
     from rag.operations.backup.pieces import Pieces
 
 _UNFINISHED = "restoring"
+"""The mark; its text is the id of a backup once nothing but the rows of a server is missing."""
 _LISTED = 3
 
 
@@ -61,30 +65,22 @@ def check_backup(manifest: Manifest, pieces: Pieces, beside: Path) -> None:
     """Raises StorageError if pieces are missing, or the disk of `beside` has no room for them."""
     from rag.operations.backup.pieces import damaged
 
-    pieces.look()
     if missing := pieces.missing(manifest):
         raise damaged(
             f"pieces of {len(missing):,} files are missing or cut short:"
             f" {', '.join(missing[:_LISTED])}"
         )
-    there = next(place for place in (beside, *beside.parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    if free < manifest.bytes + MIN_FREE:
-        raise StorageError(
-            f"The backup needs {(manifest.bytes + MIN_FREE) >> 20:,} MiB, and the disk has"
-            f" {free >> 20:,} MiB free: nothing was written.",
-            code="disk_full",
-            detail=f"It was to be restored in {beside}.",
-        )
+    check_room(beside, needed=manifest.bytes)
 
 
-def unpack(manifest: Manifest, pieces: Pieces, data: Path, *, within: bool) -> Path:
-    """Writes a backup into a new folder beside `data`, or within it; returns the folder. Blocks.
+@contextlib.contextmanager
+def new_folder(data: Path, *, within: bool) -> Iterator[Path]:
+    """Yields a new folder beside `data`, or within it, and removes what is left of it at the end.
 
-    What an earlier call that was killed has left there is removed.
+    What an earlier call that was killed has left there is removed, too.
 
     Raises:
-        StorageError: The backup is damaged, or the disk is full; the new folder is removed.
+        StorageError: The folder above cannot be written.
     """
     above, prefix = (data, ".restored-") if within else (data.parent, f".{data.name}.restored-")
     try:
@@ -97,12 +93,20 @@ def unpack(manifest: Manifest, pieces: Pieces, data: Path, *, within: bool) -> P
             f"{above} cannot be written: {error.strerror}.", code="disk_full"
         ) from error
     try:
-        pieces.write(manifest, folder)
-        sync_disk(folder)
-    except BaseException:
+        yield folder
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return folder
+
+
+def unpack(manifest: Manifest, pieces: Pieces, folder: Path) -> None:
+    """Writes the files of a backup into an empty folder, and waits until they are on the disk.
+
+    Raises:
+        StorageError: The backup is damaged, or the disk is full.
+        CancelledError: It was stopped.
+    """
+    pieces.write(manifest, folder)
+    sync_disk(folder)
 
 
 def begin(data: Path) -> None:
@@ -123,12 +127,25 @@ def move_in(folder: Path, data: Path) -> None:
     """Moves everything of a folder within a data folder into that, the catalog last."""
     for place in sorted(folder.iterdir(), key=lambda path: path.name == CATALOG):
         place.rename(data / place.name)
-    folder.rmdir()
     _sync(data)
 
 
+def note_files_written(data: Path, id_: str) -> None:
+    """Notes that all of a backup is in place but the rows of a server."""
+    write_atomically(data / _UNFINISHED, id_)
+    sync_disk(data)
+
+
+def written_backup(data: Path) -> str | None:
+    """Returns the id that `note_files_written` has noted, if the restore was cut short then."""
+    try:
+        return (data / _UNFINISHED).read_text("utf-8") or None
+    except FileNotFoundError:
+        return None
+
+
 def finish(data: Path) -> None:
-    """Ends the mark: the data folder is whole."""
+    """Removes the mark: the data folder is whole."""
     (data / _UNFINISHED).unlink()
     _sync(data)
 

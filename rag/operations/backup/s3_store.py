@@ -51,17 +51,17 @@ class S3Store:
                 for each in page.get("Contents", ())
             }
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str) -> memoryview:
         """Gets an object."""
         with self._errors(name):
             got = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
-            data: bytes = got["Body"].read()
-            return data
+            return memoryview(got["Body"].read())
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """Puts an object, which is there at once or not at all."""
+        key, body = self._prefix + name, bytes(data)  # boto3 takes no view
         with self._errors(name):
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=data)
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
 
     def remove(self, names: Iterable[str]) -> None:
         """Deletes objects, a thousand in each request."""

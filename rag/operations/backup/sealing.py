@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from rag.errors import StorageError
+from rag.operations.backup.thread_memory import ThreadMemory
 from rag.process.extras import needing
 
 if TYPE_CHECKING:
@@ -28,11 +29,15 @@ class Seal(Protocol):
     def name(self, digest: str) -> str:
         """Returns the name of the object with the data of this SHA-256."""
 
-    def seal(self, name: str, data: bytes) -> bytes:
-        """Returns the object of this name."""
+    def seal(self, name: str, data: bytes | memoryview) -> bytes | memoryview:
+        """Returns the object of this name, which is valid until the thread's next call."""
 
-    def unseal(self, name: str, sealed: bytes) -> bytes:
-        """Returns the data of an object. Raises StorageError if it was changed."""
+    def unseal(self, name: str, sealed: bytes | memoryview) -> bytes | memoryview:
+        """Returns the data of an object, which is valid until the thread's next call.
+
+        Raises:
+            StorageError: The object was changed.
+        """
 
 
 class Plain:
@@ -45,11 +50,11 @@ class Plain:
         """Returns the digest itself."""
         return digest
 
-    def seal(self, _name: str, data: bytes) -> bytes:
+    def seal(self, _name: str, data: bytes | memoryview) -> bytes | memoryview:
         """Returns the data."""
         return data
 
-    def unseal(self, _name: str, sealed: bytes) -> bytes:
+    def unseal(self, _name: str, sealed: bytes | memoryview) -> bytes | memoryview:
         """Returns the object; whoever reads it compares its SHA-256."""
         return sealed
 
@@ -71,30 +76,35 @@ class Encrypted:
 
         self._cipher: AESGCM = AESGCM(_derived(key, "encryption"))
         self._naming = _derived(key, "names")
+        self._memory = ThreadMemory()
         self.key_id: str | None = _derived(key, "id").hex()[:16]
 
     def name(self, digest: str) -> str:
         """Returns the HMAC of the digest."""
         return hmac.digest(self._naming, digest.encode(), hashlib.sha256).hex()
 
-    def seal(self, name: str, data: bytes) -> bytes:
+    def seal(self, name: str, data: bytes | memoryview) -> memoryview:
         """Returns nonce, ciphertext and tag."""
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, data, name.encode())
+        sealed = self._memory.take(len(data) + self.overhead)
+        sealed[:_NONCE_BYTES] = nonce = os.urandom(_NONCE_BYTES)
+        self._cipher.encrypt_into(nonce, data, name.encode(), sealed[_NONCE_BYTES:])
+        return sealed
 
-    def unseal(self, name: str, sealed: bytes) -> bytes:
+    def unseal(self, name: str, sealed: bytes | memoryview) -> memoryview:
         """Returns the data, which nobody without the key can have made."""
         from cryptography.exceptions import InvalidTag
 
+        nonce, encrypted = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        data = self._memory.take(max(0, len(sealed) - self.overhead))
         try:
-            nonce, encrypted = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-            return self._cipher.decrypt(nonce, encrypted, name.encode())
+            self._cipher.decrypt_into(nonce, encrypted, name.encode(), data)
         except (InvalidTag, ValueError) as error:
             raise StorageError(
                 f"The object {name} of the backup was changed, or cut short: restore another"
                 " backup, or bring the object back.",
                 code="backup_damaged",
             ) from error
+        return data
 
 
 def _derived(key: bytes, purpose: str) -> bytes:

@@ -20,7 +20,7 @@ from pathlib import Path
 from rag.catalog.database import Database
 from rag.errors import StorageError
 from rag.process.private_folder import CATALOG, INDEX, MODELS, ORIGINALS, SPOOL
-from rag.protocols import MovableIndex
+from rag.protocols import MovableIndex, Resting
 from retrieval.indexes.edge_generations import CURRENT, generations
 from retrieval.indexes.sparse_files import check_room, copy_tree, size_of
 
@@ -33,15 +33,16 @@ MOMENT = "moment"
 async def copy_data(data: Path, to: Path, *, index: MovableIndex, database: Database) -> None:
     """Copies a data folder, whose index and catalog are open in this process, to a new folder.
 
-    Questions are answered meanwhile, and documents are written once the index is copied.
+    Questions are answered meanwhile, but for those to a collection that is not open: they wait
+    while its own files are copied. Documents are written once the whole index is copied.
     """
     try:
         await asyncio.to_thread(_check_room, data / INDEX, to)
         await asyncio.to_thread(link_files, data, to)  # before they are ingested and dropped
-        async with index.still():
+        async with index.still() as resting:
             at = time.time()
             await asyncio.gather(
-                asyncio.to_thread(_copy_index, data / INDEX, to / INDEX),
+                _copy_index(data / INDEX, to / INDEX, resting),
                 database.copy_to(to / CATALOG),
             )
             await asyncio.to_thread(link_files, data, to)
@@ -85,15 +86,18 @@ def _check_room(index: Path, to: Path) -> None:
     check_room(to, needed=size)
 
 
-def _copy_index(index: Path, to: Path) -> None:
-    to.mkdir()
-    for current in index.glob(f"*/*/{CURRENT}"):
-        home = to / current.parent.relative_to(index)
-        home.parent.mkdir(exist_ok=True)
-        home.mkdir()
-        for generation in _parts_of(current.parent):
-            copy_tree(generation, home / generation.name)
-        shutil.copyfile(current, home / CURRENT)
+async def _copy_index(index: Path, to: Path, resting: Resting) -> None:
+    for current in await asyncio.to_thread(lambda: list(index.glob(f"*/*/{CURRENT}"))):
+        home = current.parent
+        async with resting(home):
+            await asyncio.to_thread(_copy_collection, home, to / home.relative_to(index))
+
+
+def _copy_collection(home: Path, to: Path) -> None:
+    to.mkdir(parents=True)
+    for generation in _parts_of(home):
+        copy_tree(generation, to / generation.name)
+    shutil.copyfile(home / CURRENT, to / CURRENT)
 
 
 def link_files(data: Path, to: Path) -> None:

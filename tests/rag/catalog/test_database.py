@@ -270,7 +270,7 @@ def mortal() -> Iterator[PostgresServer]:
 async def test_a_server_that_is_restarted_is_used_again(
     mortal: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag.catalog.absence.RETURN_SECONDS", 0.2)
+    monkeypatch.setattr("rag.catalog.outage.RETURN_SECONDS", 0.2)
     server = mortal
     database = PostgresDatabase(server.new_database())
     await database.open()
@@ -333,7 +333,7 @@ async def test_calls_wait_for_a_server_that_restarts(mortal: PostgresServer) -> 
 async def test_a_server_that_was_never_there_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rag.catalog.absence.RETURN_SECONDS", 1e6)
+    monkeypatch.setattr("rag.catalog.outage.RETURN_SECONDS", 1e6)
     database = PostgresDatabase("postgresql://nobody@127.0.0.1:1/none")
     for _ in range(2):
         with pytest.raises(UpstreamError):

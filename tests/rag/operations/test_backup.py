@@ -6,13 +6,16 @@ import asyncio
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rag.build.backups import build_store
+from rag.build.backup_places import build_store
 from rag.build.ingest import open_ingesting
 from rag.build.model_folders import registry_of
 from rag.build.storage import open_storage
@@ -20,13 +23,16 @@ from rag.errors import BusyError, ConfigError, NotFoundError, RagError, StorageE
 from rag.model_registry.references import parse
 from rag.model_registry.upkeep import add
 from rag.operations.backup import marks, restoring
-from rag.operations.backup.manifest import ids
-from rag.operations.backup.owner_copies import alone, copy_of_owner, copying_on_request
+from rag.operations.backup.manifest import backup_ids
+from rag.operations.backup.object_store import FolderStore
+from rag.operations.backup.owner_copies import copy_of_owner, copying_on_request, locked_folder
+from rag.operations.backup.pieces import THREADS
 from rag.operations.backup.pruning import prune
 from rag.operations.backup.sealing import Plain
 from rag.operations.backup.staging import copy_data
 from rag.process.folder_lock import own
 from rag.settings.tree import Settings
+from retrieval.indexes import sparse_files
 from tests.backups import (
     SCOPE,
     TEXTS,
@@ -158,6 +164,49 @@ async def test_a_damaged_piece_is_found_and_nothing_is_in_place(
     assert {path.name for path in settings.data_dir.parent.iterdir()} == {"backups", "data"}
 
 
+async def test_a_piece_that_was_cut_short_is_stored_again(settings: Settings) -> None:
+    first = await back_up(settings)
+    for each in objects(settings):
+        each.write_bytes(each.read_bytes()[:-1])
+    assert (await back_up(settings)).written > 0.9 * first.written
+    await bring_back(settings, restored(settings))
+    assert (await checked(restored(settings)))[1] == set(TEXTS)
+
+
+@pytest.mark.parametrize("task", ["backup", "restore"])
+async def test_what_is_interrupted_ends_and_removes_its_files(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    if task == "restore":
+        await back_up(settings)
+    calls = {"backup": "write", "restore": "read"}
+    begun, released, whole = threading.Event(), threading.Event(), []
+    call = getattr(FolderStore, calls[task])
+
+    def slow(self: FolderStore, name: str, *data: bytes) -> object:
+        if name.startswith("objects/"):
+            begun.set()
+            assert released.wait(30)
+            whole.append(name)
+        return call(self, name, *data)
+
+    monkeypatch.setattr(FolderStore, calls[task], slow)
+    running = asyncio.create_task(
+        back_up(settings) if task == "backup" else bring_back(settings, restored(settings))
+    )
+    assert await asyncio.to_thread(begun.wait, 30)
+    running.cancel()
+    await asyncio.sleep(0)
+    assert not running.done()  # it waits for its threads
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert len(whole) <= THREADS
+    assert len(backup_ids(build_store(settings))) == (task == "restore")
+    assert {path.name for path in settings.data_dir.parent.iterdir()} == {"backups", "data"}
+    assert [path.name for path in (settings.data_dir / "backup").iterdir()] == ["lock"]
+
+
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
 async def test_any_byte_of_a_manifest_that_changes_is_noticed(
     settings: Settings, key: str | None
@@ -252,8 +301,8 @@ async def test_a_disk_without_room_is_noticed_before_anything_is_written(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = await back_up(settings)
-    monkeypatch.setattr(restoring, "MIN_FREE", 1 << 60)
-    with pytest.raises(StorageError, match="nothing was written") as caught:
+    monkeypatch.setattr(sparse_files, "MIN_FREE", 1 << 60)
+    with pytest.raises(StorageError, match="MiB are needed") as caught:
         await bring_back(settings, restored(settings), made.manifest.id)
     assert caught.value.code == "disk_full"
     assert {each.name for each in settings.data_dir.parent.iterdir()} == {"backups", "data"}
@@ -314,7 +363,7 @@ async def test_without_backups_or_data_it_says_so(settings: Settings, tmp_path: 
     with pytest.raises(NotFoundError, match="nothing to back up"):
         await back_up(settings_of(tmp_path / "nowhere" / "data"))
     assert not (tmp_path / "nowhere").exists()
-    assert ids(build_store(settings)) == []
+    assert backup_ids(build_store(settings)) == []
     with pytest.raises(ConfigError, match="lies in the data folder"):
         build_store(settings, str(settings.data_dir / "backups"))
     with pytest.raises(ConfigError, match="s3://BUCKET/PREFIX"):
@@ -332,11 +381,11 @@ async def test_a_copy_for_one_who_was_killed_is_not_given_to_the_next(tmp_path: 
 
     with own(tmp_path):
         async with copying_on_request(tmp_path, copy):
-            with alone(tmp_path) as folder:
+            with locked_folder(tmp_path) as folder:
                 asking = asyncio.create_task(copy_of_owner(tmp_path, folder))
                 await until(lambda: begun)
                 asking.cancel()
-            with alone(tmp_path) as folder:
+            with locked_folder(tmp_path) as folder:
                 found = await copy_of_owner(tmp_path, folder)
                 assert sorted(path.name for path in found.iterdir()) == ["first", "last"]
                 assert len(begun) == 2
@@ -352,6 +401,11 @@ async def test_no_backup_is_made_while_others_are_removed(settings: Settings) ->
         prune(store, Plain(), keep=1)
     assert store.sizes("making") == store.sizes("pruning") == {}
     assert len(prune(store, Plain(), keep=1).kept) == 1
+
+
+def test_a_list_of_backups_needs_no_index() -> None:
+    code = "import sys, rag.cli.backup; sys.exit('qdrant_edge' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_place_of_another_kind_is_refused_without_its_secret(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rag.build.backups import build_seal, build_store
+from rag.build.backup_places import build_seal, build_store
 from rag.build.ingest import open_ingesting
 from rag.build.restores import restore
 from rag.build.storage import build_database
@@ -20,7 +20,7 @@ from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import tasks
 from rag.errors import ConfigError
 from rag.operations.backup import moving
-from rag.operations.backup.manifest import Manifest, ids, read_manifest
+from rag.operations.backup.manifest import Manifest, backup_ids, read_manifest
 from rag.settings.tree import Settings
 from tests.backups import SCOPE, TEXTS, back_up, bring_back, checked, fill, ingest, settings_of
 from tests.postgres import PostgresServer
@@ -57,7 +57,7 @@ async def vectors(settings: Settings) -> dict[str, list[float]]:
 
 def newest(settings: Settings) -> Manifest:
     store, seal = build_store(settings), build_seal(settings)
-    return read_manifest(store, seal, ids(store)[-1])
+    return read_manifest(store, seal, backup_ids(store)[-1])
 
 
 async def test_a_folder_moves_to_servers_and_back_without_embedding(
@@ -110,6 +110,26 @@ async def test_a_restore_to_servers_that_fails_can_be_run_again(
         await checked(cluster)
     await bring_back(embedded, cluster)
     assert (await checked(cluster))[0].agrees
+
+
+async def test_a_restore_that_was_killed_once_its_rows_were_written_is_finished(
+    embedded: Settings, cluster: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = newest(embedded).id
+    with monkeypatch.context() as patch:
+        patch.setattr("rag.build.restores._finish", lambda _: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            await bring_back(embedded, cluster, killed)
+    with pytest.raises(ConfigError, match="cut short"):
+        await checked(cluster)
+    later = (await back_up(embedded)).manifest.id
+    with pytest.raises(ConfigError, match=f"rag restore {killed}"):
+        await bring_back(embedded, cluster, later)
+    await bring_back(embedded, cluster, killed)
+    report, texts = await checked(cluster)
+    assert report.agrees
+    assert texts == set(TEXTS)
+    assert not list(cluster.data_dir.glob("catalog*"))
 
 
 async def test_vectors_of_another_embedder_are_not_moved(

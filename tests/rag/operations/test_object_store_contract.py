@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -43,7 +44,22 @@ def test_objects_are_listed_and_read_as_they_were_written(store: ObjectStore) ->
     store.settle()
     assert store.sizes("objects") == {"objects/ab/one": 9, "objects/cd/two": 0}
     assert store.sizes("manifests") == {"manifests/m.json": 2}
-    assert store.read("objects/ab/one") == b"the first"
+    assert bytes(store.read("objects/ab/one")) == b"the first"
+
+
+def test_each_thread_reads_its_own_object(store: ObjectStore) -> None:
+    written = {f"objects/{n}": bytes([n]) * (300_000 - n) for n in range(6)}
+    for name, data in written.items():
+        store.write(name, memoryview(data))
+    reading = Barrier(3, timeout=30)
+
+    def read(name: str) -> bytes:
+        found = store.read(name)
+        reading.wait()  # the others have read, too
+        return bytes(found)
+
+    with ThreadPoolExecutor(3) as threads:
+        assert dict(zip(written, threads.map(read, written), strict=True)) == written
 
 
 def test_a_missing_object_is_not_found(store: ObjectStore) -> None:

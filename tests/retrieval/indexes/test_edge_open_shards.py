@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from rag.errors import StorageError
-from rag.types import Scope
+from rag.types import Chunk, Scope
 from retrieval.indexes import edge_open_shards
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.sparse_files import storage_errors
@@ -18,6 +19,10 @@ SCOPES = [Scope(tenant=f"t{n}", collection="docs") for n in range(5)]
 
 def open_scopes(index: EdgeIndex) -> list[Scope]:
     return list(index._shards._shards)
+
+
+async def read(index: EdgeIndex, scope: Scope) -> list[Chunk]:
+    return [chunk async for page in index.pages(scope) for chunk in page]
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +69,25 @@ async def test_none_is_closed_that_is_written_copied_or_filled(tmp_path: Path) -
 def test_an_error_for_want_of_maps_says_so(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"vm\.max_map_count"), storage_errors(tmp_path):
         raise OSError("Failed to create storage: Cannot allocate memory (os error 12)")
+
+
+@pytest.mark.anyio
+async def test_only_questions_to_files_that_are_copied_wait(tmp_path: Path) -> None:
+    index = open_index(tmp_path)
+    copied, other, third, opened, _ = SCOPES
+    for scope in (copied, other, third, opened):
+        await index.upsert(scope, random_points(3))
+    assert open_scopes(index) == [third, opened]
+    async with index.still() as resting:
+        async with resting(index._shards.home(copied)):
+            asked = asyncio.create_task(read(index, copied))
+            assert len(await read(index, other)) == 3  # opened, and `third` is closed for it
+            assert copied not in open_scopes(index)
+            assert not asked.done()
+        assert len(await asked) == 3
+        async with resting(index._shards.home(copied)):
+            assert len(await read(index, copied)) == 3  # it is open
+            await read(index, third)
+            await read(index, opened)
+            assert copied in open_scopes(index)  # to close it is to write it
+    await index.close()

@@ -1,4 +1,4 @@
-"""The absence of a database server: whether calls wait for its return."""
+"""Outages of a database server, in which calls wait for its return."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TRY_SECONDS = 0.1
 """Seconds between two tries."""
 
 
-class Absence:
+class Outage:
     """Lets calls wait for a server that restarts.
 
-    Calls wait from the first failure for `RETURN_SECONDS`; in a longer absence they fail at once,
+    Calls wait from the first failure for `RETURN_SECONDS`; in a longer outage they fail at once,
     until the server has returned. A server that was never there is not waited for.
     """
 
@@ -29,8 +29,12 @@ class Absence:
         self._vendor = vendor
         self._began: float | None = -math.inf
 
-    async def over(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Returns the result of a call that may be repeated; raises its last error."""
+    async def retry(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeats a call while the server restarts, and returns its result.
+
+        Raises:
+            Exception: The call's last error.
+        """
         while True:
             try:
                 result = await call()
