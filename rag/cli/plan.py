@@ -75,7 +75,8 @@ def _lines(body: output.Json, plan: Plan, settings: Settings) -> output.Lines:
         + (f", and {_size(model.request_bytes())} of state." if model.request_bytes() else ".")
     )
     yield ""
-    yield from _table([_HEADINGS, *(_row(each, plan) for each in plan.choices)])
+    rows = [_HEADINGS, *(_row(each, plan) for each in plan.choices)]
+    yield from output.table(rows, numbers=len(_HEADINGS) - 1)
     for choice in plan.choices:
         if isinstance(choice, Refusal):
             yield f"{choice.gpu}: {choice.reason}."
@@ -156,12 +157,3 @@ def _size(size: float) -> str:
         size /= 1024
     return f"{size:,.1f} GiB" if size < 10_240 else f"{size / 1024:,.1f} TiB"  # noqa: PLR2004
 
-
-def _table(rows: list[tuple[str, ...]]) -> output.Lines:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *rest = (
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join([first, *rest]).rstrip()
