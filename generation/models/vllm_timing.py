@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import platform
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 
 CONTEXT = 2048
 KV_BYTES = 256 << 20
-BLOCK_TOKENS = 300
-"""Prompts have the token ids 0 to 299, which every vocabulary has."""
+TOKEN_IDS = 300
+"""Token ids of the prompts: 0 to 299, which every vocabulary has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +109,6 @@ class EngineTimer:
 
     def __call__(self, engine: Engine) -> Timed:
         """Starts an engine, times its runs, and stops it."""
-        from vllm.distributed import cleanup_dist_env_and_memory
-
         with tempfile.TemporaryDirectory(prefix="plumbline-timing-") as name:
             folder = Path(name)
             (folder / "config.json").write_text(json.dumps(dict(engine.config)))
@@ -123,9 +120,7 @@ class EngineTimer:
                     times.append(self._seconds(llm, run))
             cache = llm.llm_engine.vllm_config.cache_config
             tokens = (cache.num_gpu_blocks or 0) * cache.block_size
-            del llm
-            gc.collect()
-            cleanup_dist_env_and_memory()
+            del llm  # which ends it, and frees its memory
         return Timed(seconds=tuple(map(min, taken)), cache_tokens=tokens)
 
     def _started(self, folder: Path) -> LLM:
@@ -147,7 +142,7 @@ class EngineTimer:
         from vllm.inputs import tokens_input
 
         prompts = [
-            tokens_input([(7 * number + place) % BLOCK_TOKENS for place in range(run.prompt)])
+            tokens_input([(7 * number + place) % TOKEN_IDS for place in range(run.prompt)])
             for number in range(run.batch)
         ]
         params = SamplingParams(

@@ -19,22 +19,21 @@ MINILM_DIM = 384
 
 
 def plan(args: argparse.Namespace, settings: Settings) -> int:
-    """Prints the plan for a load, and with --measure how it compares with this machine."""
-    found = make_plan(
-        read_model(args.model),
-        _load(args),
-        settings,
-        gpus=args.gpu or list(settings.capacity.gpus),
-        weights=weight_format(args.quantization),
-        kv=args.kv_dtype,
-        dim=_dim(args, settings),
-    )
+    """Prints the plan for a load; with --measure, one that uses measurements of this machine."""
+    model, load, dim = read_model(args.model), _load(args), _dim(args, settings)
+    weights = weight_format(args.quantization)
+    gpus = args.gpu or list(settings.capacity.gpus)
+    measured = None
+    if args.measure:
+        from rag.cli.plan_measuring import measure
+
+        measured = measure(settings, load, dim=dim)
+        settings, gpus = measured.settings, [*gpus, *measured.gpus]
+    found = make_plan(model, load, settings, gpus=gpus, weights=weights, kv=args.kv_dtype, dim=dim)
     stated = assumptions(found, settings)
     body: dict[str, Any] = found.as_json() | {"assumptions": stated}
-    if args.measure:
-        from rag.cli.plan_measuring import measured
-
-        body["measured"] = measured(settings, found)
+    if measured:
+        body["measured"] = measured.with_answer(found).as_json()
     output.show(body, lambda shown: _lines(shown, found, settings), as_json=args.json)
     return 0 if found.best else 1
 
@@ -48,7 +47,6 @@ def _load(args: argparse.Namespace) -> Load:
         tokens_out=args.tokens_out,
         token_ms=args.token_ms,
         mean=args.mean,
-        availability=args.availability,
     )
 
 
@@ -145,8 +143,9 @@ def _pairs(body: output.Json, plan: Plan, money: str) -> output.Lines:
     )
     yield f"          one worker more from {scaling.backlog:,} waiting documents each"
     yield (
-        f"budget    {plan.load.availability:.3%} of 30 days: {scaling.budget_minutes:.1f} minutes,"
-        f" or {scaling.budget_questions:,} questions, may fail"
+        f"budget    {plan.objectives.availability:.3%} over {plan.objectives.days} days:"
+        f" {scaling.budget_minutes:,.1f} minutes, or {scaling.budget_questions:,} questions, may"
+        " fail"
     )
 
 
@@ -156,4 +155,3 @@ def _size(size: float) -> str:
             return f"{size:,.1f} {unit}"
         size /= 1024
     return f"{size:,.1f} GiB" if size < 10_240 else f"{size / 1024:,.1f} TiB"  # noqa: PLR2004
-

@@ -83,4 +83,3 @@ def _row(found: output.Json, by: Sequence[str]) -> list[str]:
 
 def _numbers(found: output.Json) -> list[str]:
     return [f"{found[name]:,.4f}" if name == "cost" else f"{found[name]:,}" for name in _NUMBERS]
-

@@ -101,21 +101,16 @@ class Serving:
         batch are under way at the same time, and a token passes all stages.
         """
         part = batch / self.pipeline
-        matrices = self._seconds(self.matrix_bytes(part), 2 * part * self.model.active)
-        pairs = 2 * part * self._pair_products(tokens)
-        attention = self._seconds(self._cache_bytes(part, tokens), pairs)
+        products, pairs = self.model.step_operations(tokens)
+        matrices = self._seconds(self.matrix_bytes(part), part * products)
+        attention = self._seconds(self._cache_bytes(part, tokens), part * pairs)
         return matrices + attention + self._exchange(part) + self.overhead_seconds
 
     def prompt_seconds(self, tokens: int) -> float:
-        """Returns the time in which a prompt is read that has the engine for itself.
-
-        Each of its tokens attends to half of it on average; the output is computed for the last one
-        alone.
-        """
-        model = self.model
-        products = 2 * (tokens * (model.active - model.output) + model.output)
+        """Returns the time in which a prompt is read that has the engine for itself."""
+        products, pairs = self.model.prompt_operations(tokens)
         matrices = self._seconds(self.matrix_bytes(tokens), products)
-        attention = self._seconds(0.0, 2 * tokens * self._pair_products(tokens / 2))
+        attention = self._seconds(0.0, pairs)
         return matrices + attention + self._exchange(tokens) + self.overhead_seconds
 
     @property
@@ -144,15 +139,8 @@ class Serving:
         """Returns the bytes of the caches that a step of a batch reads, on all GPUs."""
         return batch * self.request_bytes(tokens) * self.gpus
 
-    def _pair_products(self, context: float) -> float:
-        """Returns the multiplications of one token that attends to so many, in all layers."""
-        return sum(
-            block.pair * (context if block.window is None else min(context, block.window))
-            for block in self.model.blocks
-        )
-
     def _seconds(self, read: float, operations: float) -> float:
-        """Returns the time of a part that reads so many bytes; a multiplication is 2 operations.
+        """Returns the time of a part of a step that reads so many bytes.
 
         A GPU reads while it computes; a CPU, whose kind says so, reads and then computes.
         """

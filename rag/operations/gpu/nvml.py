@@ -143,7 +143,9 @@ class Nvml:
         self._events = self._asked(nvml.nvmlEventSetCreate)
         xids = nvml.nvmlEventTypeXidCriticalError
         heard = [
-            self._supported(_true_after(nvml.nvmlDeviceRegisterEvents), gpu.device, xids, self._events)
+            self._supported(
+                _true_after(nvml.nvmlDeviceRegisterEvents), gpu.device, xids, self._events
+            )
             for gpu in gpus
         ]
         return any(heard)
