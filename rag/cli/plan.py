@@ -66,7 +66,7 @@ def _lines(body: output.Json, plan: Plan, settings: Settings) -> output.Lines:
     model = plan.model
     yield (
         f"{model.name} ({model.model_type}): {model.parameters / 1e9:,.2f} billion parameters,"
-        f" {model.active / 1e9:,.2f} active; weights {plan.weights},"
+        f" {model.active / 1e9:,.2f} active; weights in {_format(plan)},"
         f" {plan.kv_token:,.0f} bytes of KV cache for a token,"
         f" {_size(body['model']['kv_bytes_per_request'])} for a request of"
         f" {plan.load.tokens:,} tokens"
@@ -87,6 +87,11 @@ def _lines(body: output.Json, plan: Plan, settings: Settings) -> output.Lines:
     yield ""
     yield "Assumptions:"
     yield from (f"- {each}" for each in body["assumptions"])
+
+
+def _format(plan: Plan) -> str:
+    is_plain = plan.weights == "none"
+    return f"{8 * plan.model.element_bytes} bits" if is_plain else plan.weights
 
 
 _HEADINGS = ("GPU", "TP×PP", "engines", "GPUs", "weights/GPU", "KV/GPU", "batch", "ms/token",
