@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vllm import LLM
 
-CONTEXT = 2048
+CONTEXT = 1024
 KV_BYTES = 256 << 20
 TOKEN_IDS = 300
 """Token ids of the prompts: 0 to 299, which every vocabulary has."""
@@ -98,13 +97,13 @@ class EngineTimer:
         self._on_cpu = bool(current_platform.is_cpu())
         self.about = self._device(current_platform)
 
-    def _device(self, platform_: Any) -> Device:
+    def _device(self, platform: Any) -> Device:
         if self._on_cpu:
             import psutil
 
-            name, size = platform.processor() or platform.machine(), psutil.virtual_memory().total
+            name, size = "the CPU", psutil.virtual_memory().total
         else:
-            name, size = platform_.get_device_name(), platform_.get_device_total_memory()
+            name, size = platform.get_device_name(), platform.get_device_total_memory()
         return Device(name=name, memory_gib=size / (1 << 30), on_cpu=self._on_cpu)
 
     def __call__(self, engine: Engine) -> Timed:

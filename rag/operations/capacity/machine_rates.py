@@ -25,7 +25,7 @@ from rag.settings.capacity import GpuKind
 Call = Callable[[Engine], Awaitable[Timed]]
 HERE = "here"
 """The name of this machine among the kinds of GPUs."""
-ROUNDS = 5
+ROUNDS = 3
 DEEP, SHALLOW = 24, 4
 """Layers."""
 NARROW = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 2}
@@ -34,7 +34,7 @@ WIDE_ON_CPU = {"hidden_size": 2048, "intermediate_size": 8192, "num_attention_he
 """0.5 GiB in four layers: past every cache, and a step of some 20 ms."""
 WIDE_ON_GPU = {"hidden_size": 8192, "intermediate_size": 28_672, "num_attention_heads": 64}
 """The layers of Llama 3 70B with multi-head attention, 7.2 GiB in four: a step of 1 to 3 ms."""
-PROMPT, ANSWER = 128, 33
+PROMPT, ANSWER = 64, 33
 SHORT_PROMPT, LONG_PROMPT = 256, 768
 CONTEXT = PROMPT + ANSWER // 2
 """Tokens that a step attends to, on average."""
