@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from rag.operations.capacity.machine_checks import (
 )
 from rag.operations.capacity.machine_rates import HERE, MachineRates, machine_rates
 from rag.process.child_process import ChildProcess
+from rag.process.cores import core_count
 from rag.settings.generation import OpenAISettings, VllmSettings
 from rag.settings.tree import Settings
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from rag.protocols import ChatModel
 
 ANSWER_TOKENS = 64
+QUIET = 0.2
+"""Processes of other programs for each core, at most, without a warning."""
 ENGINE_SECONDS = 600.0
 """Most seconds in which one engine is started and timed."""
 
@@ -45,12 +49,14 @@ class Measured:
         gpus: the kinds of GPUs that were measured: this machine, or none.
         compared: figures beside those of the plan.
         rates: what engines reach; None without vLLM.
+        busy: load average for each core before: processes that ran or waited in a minute.
     """
 
     settings: Settings
     gpus: tuple[str, ...]
     compared: tuple[Compared, ...]
     rates: MachineRates | None
+    busy: float
 
     def lines(self) -> list[str]:
         """Returns all in words."""
@@ -67,6 +73,11 @@ class Measured:
                 f" {rates.tflops:,.3g} · 10¹² operations/s, {rates.step_ms:.2f} ms for a step and"
                 f" {rates.layer_ms:.3f} ms for each of its layers ({HERE!r} in the table)"
             )
+        if self.busy > QUIET:
+            found.append(
+                f"Before, {self.busy:.1f} processes ran or waited for each core, so these times are"
+                " wrong, and the plan with them: measure again while nothing else is running"
+            )
         return found
 
     def as_json(self) -> dict[str, Any]:
@@ -76,7 +87,7 @@ class Measured:
             for each in self.compared
         }
         kind = self.rates and self.rates.kind.model_dump(exclude_none=True)
-        return {"figures": figures, "engine": kind, "lines": self.lines()}
+        return {"figures": figures, "engine": kind, "busy": self.busy, "lines": self.lines()}
 
     def with_answer(self, plan: Plan) -> Measured:
         """Returns this with an answer of the engine that the settings name, if they name one.
@@ -107,7 +118,7 @@ def measure(settings: Settings, load: Load, *, dim: int) -> Measured:
 
 
 async def _measure(settings: Settings, load: Load, *, dim: int) -> Measured:
-    tokens = mean_chunk(load, settings)
+    busy, tokens = os.getloadavg()[0] / core_count(), mean_chunk(load, settings)
     embedder = build_embedder(settings.embedder)
     try:
         seconds = await passage_seconds(embedder, tokens=round(tokens))
@@ -125,10 +136,12 @@ async def _measure(settings: Settings, load: Load, *, dim: int) -> Measured:
     assumed = settings.capacity.model_copy(
         update={"embedder_tokens": rate, "gpus": {**settings.capacity.gpus, **kinds}}
     )
+    index = await _index(dim, tokens)
     return Measured(
+        busy=busy,
         settings=settings.model_copy(update={"capacity": assumed}),
         gpus=tuple(kinds),
-        compared=(embedding, await _index(dim, tokens)),
+        compared=(embedding, index),
         rates=rates,
     )
 

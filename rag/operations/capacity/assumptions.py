@@ -72,13 +72,12 @@ def _overheads(plan: Plan, settings: Settings) -> Iterator[str]:
         kinds.setdefault((kind.step_ms, kind.layer_ms), []).append(choice.gpu)
     for (step, layer), names in kinds.items():
         yield (
-            f"A step on {', '.join(names)} takes {step:.3g} ms for scheduling, and"
-            f" {layer * 1e3:.3g} µs for the launches of each layer (capacity.gpus.NAME.step_ms,"
-            " layer_ms)."
+            f"A step on {', '.join(names)} takes {step:.3g} ms for scheduling, and {layer:.3g} ms"
+            " for the launches of each layer (capacity.gpus.NAME.step_ms, layer_ms)."
         )
     yield (
-        "The default overheads, 0.5 ms and 10 µs, are assumptions for vLLM with CUDA graphs and"
+        "The default overheads, 0.5 and 0.01 ms, are assumptions for vLLM with CUDA graphs and"
         " asynchronous scheduling. Known are 0.2 ms for a step with it and 5 to 6 ms without, at"
-        " 256 requests (github.com/vllm-project/vllm/pull/11133), and some 100 µs for a layer"
+        " 256 requests (github.com/vllm-project/vllm/pull/11133), and some 0.1 ms for a layer"
         " without graphs on an H100 (computed from arxiv.org/abs/2605.30571)."
     )

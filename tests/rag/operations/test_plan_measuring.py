@@ -55,12 +55,18 @@ def test_rag_plan_measures_this_machine(
     assert here["token_seconds"] > overhead / 1e3 > 0
     assert any("A step on here takes" in each for each in body["assumptions"])
     assert not engine["overlaps"]
+    assert body["measured"]["busy"] >= 0
 
 
 def test_without_vllm_the_engine_stays_an_assumption() -> None:
-    found = Measured(settings=Settings(), gpus=(), compared=(), rates=None)
+    found = Measured(settings=Settings(), gpus=(), compared=(), rates=None, busy=0.1)
     assert found.lines()[-1].startswith("engine: vLLM is not installed here")
     assert found.as_json()["engine"] is None
+
+
+def test_a_busy_machine_is_named() -> None:
+    found = Measured(settings=Settings(), gpus=(), compared=(), rates=None, busy=1.5)
+    assert found.lines()[-1].startswith("Before, 1.5 processes ran or waited for each core")
 
 
 @pytest.mark.anyio
