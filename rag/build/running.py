@@ -18,6 +18,7 @@ from rag.catalog.answers import quality
 from rag.client import NEVER, AsyncClient
 from rag.errors import ConfigError
 from rag.operations.gpu.watching import GpuWatch
+from rag.operations.slo.freeze import Freeze
 from rag.operations.synthetic import loop
 from rag.process.background import running
 from rag.protocols import Queue
@@ -86,8 +87,10 @@ async def scoring(service: Service) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def rolling_out(service: Service) -> AsyncIterator[None]:
+async def rolling_out(service: Service, freeze: Freeze | None) -> AsyncIterator[None]:
     """Routes questions to variants until the end of the block, if the settings name any.
+
+    While `freeze` says so, no canary grows.
 
     Answers of shadows are scored as live ones are, without a judge, and so are those beside them.
     """
@@ -108,7 +111,7 @@ async def rolling_out(service: Service) -> AsyncIterator[None]:
             )
             return quality(scores)
 
-        async with variants.rolling_out(service, score):
+        async with variants.rolling_out(service, score, freeze):
             yield
 
 

@@ -26,7 +26,7 @@ from rag.build.service import Service
 from rag.build.storage import build_index
 from rag.errors import RagError
 from rag.gateway.charges import charge_of
-from rag.operations.slo.freeze import freeze_of
+from rag.operations.slo.freeze import Freeze
 from rag.process.private_folder import INDEX
 from rag.rollouts.controller import Controller, Frozen
 from rag.rollouts.router import Variant
@@ -42,7 +42,9 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def rolling_out(service: Service, score: Score = unscored) -> AsyncIterator[None]:
+async def rolling_out(
+    service: Service, score: Score = unscored, freeze: Freeze | None = None
+) -> AsyncIterator[None]:
     """Routes questions to variants until the end of the block; nothing if the settings name none.
 
     Of shadows, `score` scores the share of `online.rate`.
@@ -66,13 +68,12 @@ async def rolling_out(service: Service, score: Score = unscored) -> AsyncIterato
         router.mirror = shadows.mirror
         await stack.enter_async_context(observations.told(service.catalog.rollouts))
         await stack.enter_async_context(shadows.started())
-        controller = Controller(service.catalog, router, _frozen(service.settings))
+        controller = Controller(service.catalog, router, _frozen(freeze))
         await stack.enter_async_context(controller.started())
         yield
 
 
-def _frozen(settings: Settings) -> Frozen | None:
-    freeze = freeze_of(settings.slo)
+def _frozen(freeze: Freeze | None) -> Frozen | None:
     if freeze is None:
         return None
 

@@ -49,6 +49,18 @@ def json_of(body: Response | Json) -> Json:
     return body
 
 
+def table(rows: Sequence[Sequence[str]], *, numbers: int = 0) -> Lines:
+    """Yields rows as lines of aligned columns; the last `numbers` columns are set to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    texts = len(widths) - numbers
+    for row in rows:
+        cells = (
+            cell.ljust(width) if place < texts else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()
+
+
 def ingested(body: Json) -> Lines:
     """Yields the results of an ingestion."""
     counts, outcomes = body["counts"], body["outcomes"]

@@ -19,22 +19,21 @@ MINILM_DIM = 384
 
 
 def plan(args: argparse.Namespace, settings: Settings) -> int:
-    """Prints the plan for a load, and with --measure how it compares with this machine."""
-    found = make_plan(
-        read_model(args.model),
-        _load(args),
-        settings,
-        gpus=args.gpu or list(settings.capacity.gpus),
-        weights=weight_format(args.quantization),
-        kv=args.kv_dtype,
-        dim=_dim(args, settings),
-    )
+    """Prints the plan for a load; with --measure, one that uses measurements of this machine."""
+    model, load, dim = read_model(args.model), _load(args), _dim(args, settings)
+    weights = weight_format(args.quantization)
+    gpus = args.gpu or list(settings.capacity.gpus)
+    measured = None
+    if args.measure:
+        from rag.cli.plan_measuring import measure
+
+        measured = measure(settings, load, dim=dim)
+        settings, gpus = measured.settings, [*gpus, *measured.gpus]
+    found = make_plan(model, load, settings, gpus=gpus, weights=weights, kv=args.kv_dtype, dim=dim)
     stated = assumptions(found, settings)
     body: dict[str, Any] = found.as_json() | {"assumptions": stated}
-    if args.measure:
-        from rag.cli.plan_measuring import measured
-
-        body["measured"] = measured(settings, found)
+    if measured:
+        body["measured"] = measured.with_answer(found).as_json()
     output.show(body, lambda shown: _lines(shown, found, settings), as_json=args.json)
     return 0 if found.best else 1
 
@@ -48,7 +47,6 @@ def _load(args: argparse.Namespace) -> Load:
         tokens_out=args.tokens_out,
         token_ms=args.token_ms,
         mean=args.mean,
-        availability=args.availability,
     )
 
 
@@ -68,14 +66,15 @@ def _lines(body: output.Json, plan: Plan, settings: Settings) -> output.Lines:
     model = plan.model
     yield (
         f"{model.name} ({model.model_type}): {model.parameters / 1e9:,.2f} billion parameters,"
-        f" {model.active / 1e9:,.2f} active; weights {plan.weights},"
+        f" {model.active / 1e9:,.2f} active; weights in {_format(plan)},"
         f" {plan.kv_token:,.0f} bytes of KV cache for a token,"
         f" {_size(body['model']['kv_bytes_per_request'])} for a request of"
         f" {plan.load.tokens:,} tokens"
         + (f", and {_size(model.request_bytes())} of state." if model.request_bytes() else ".")
     )
     yield ""
-    yield from _table([_HEADINGS, *(_row(each, plan) for each in plan.choices)])
+    rows = [_HEADINGS, *(_row(each, plan) for each in plan.choices)]
+    yield from output.table(rows, numbers=len(_HEADINGS) - 1)
     for choice in plan.choices:
         if isinstance(choice, Refusal):
             yield f"{choice.gpu}: {choice.reason}."
@@ -88,6 +87,11 @@ def _lines(body: output.Json, plan: Plan, settings: Settings) -> output.Lines:
     yield ""
     yield "Assumptions:"
     yield from (f"- {each}" for each in body["assumptions"])
+
+
+def _format(plan: Plan) -> str:
+    is_plain = plan.weights == "none"
+    return f"{8 * plan.model.element_bytes} bits" if is_plain else plan.weights
 
 
 _HEADINGS = ("GPU", "TP×PP", "engines", "GPUs", "weights/GPU", "KV/GPU", "batch", "ms/token",
@@ -144,8 +148,9 @@ def _pairs(body: output.Json, plan: Plan, money: str) -> output.Lines:
     )
     yield f"          one worker more from {scaling.backlog:,} waiting documents each"
     yield (
-        f"budget    {plan.load.availability:.3%} of 30 days: {scaling.budget_minutes:.1f} minutes,"
-        f" or {scaling.budget_questions:,} questions, may fail"
+        f"budget    {plan.objectives.availability:.3%} over {plan.objectives.days} days:"
+        f" {scaling.budget_minutes:,.1f} minutes, or {scaling.budget_questions:,} questions, may"
+        " fail"
     )
 
 
@@ -155,13 +160,3 @@ def _size(size: float) -> str:
             return f"{size:,.1f} {unit}"
         size /= 1024
     return f"{size:,.1f} GiB" if size < 10_240 else f"{size / 1024:,.1f} TiB"  # noqa: PLR2004
-
-
-def _table(rows: list[tuple[str, ...]]) -> output.Lines:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *rest = (
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join([first, *rest]).rstrip()

@@ -34,8 +34,6 @@ def add_plan(commands: Commands, common: argparse.ArgumentParser) -> None:
                       help="between tokens, at most (default: 50)")  # fmt: skip
     plan.add_argument("--mean", type=float, default=0.33, metavar="SHARE",
                       help="mean load, of the peak (default: 0.33)")  # fmt: skip
-    plan.add_argument("--availability", type=float, default=0.999, metavar="SHARE",
-                      help="of questions that are answered (default: 0.999)")  # fmt: skip
     plan.add_argument("--gpu", action="append", metavar="NAME",
                       help="of capacity.gpus; repeatable (default: all)")  # fmt: skip
     plan.add_argument("--quantization", metavar="FORMAT",
@@ -45,4 +43,4 @@ def add_plan(commands: Commands, common: argparse.ArgumentParser) -> None:
                       help="of the KV cache (default: as the model)")  # fmt: skip
     plan.add_argument("--dim", type=int, metavar="N", help="of the embedder's vectors")
     plan.add_argument("--measure", action="store_true",
-                      help="also measure embedder, index and engine here")  # fmt: skip
+                      help="plan with the rates of this machine, which are measured")  # fmt: skip

@@ -1,24 +1,32 @@
-"""`rag plan --measure`: the plan beside short measurements of this machine."""
+"""`rag plan --measure`: short measurements of this machine, with which the plan is made."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import tempfile
 import time
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from generation.models.vllm_timing import EngineTimer
 from rag.build.embedding import build_embedder
-from rag.operations.capacity.load_plan import Plan
+from rag.operations.capacity.load import Load
+from rag.operations.capacity.load_plan import Plan, mean_chunk
 from rag.operations.capacity.machine_checks import (
     CHUNKS,
     Compared,
-    embedding_rate,
     files_bytes,
     fill_index,
+    passage_seconds,
     planned_bytes,
 )
+from rag.operations.capacity.machine_rates import HERE, MachineRates, machine_rates
+from rag.process.child_process import ChildProcess
+from rag.process.cores import core_count
 from rag.settings.generation import OpenAISettings, VllmSettings
 from rag.settings.tree import Settings
 
@@ -26,38 +34,126 @@ if TYPE_CHECKING:
     from rag.protocols import ChatModel
 
 ANSWER_TOKENS = 64
+QUIET = 0.2
+"""Processes of other programs for each core, at most, without a warning."""
+ENGINE_SECONDS = 600.0
+"""Most seconds in which one engine is started and timed."""
 
 
-def measured(settings: Settings, plan: Plan) -> dict[str, Any]:
-    """Returns the compared figures: embedder, index, and the engine if one is configured."""
-    return asyncio.run(_measured(settings, plan))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured.
+
+    Attributes:
+        settings: those of the plan: with the embedder's rate, and with this machine as a GPU.
+        gpus: the kinds of GPUs that were measured: this machine, or none.
+        compared: figures beside those of the plan.
+        rates: what engines reach; None without vLLM.
+        busy: load average for each core before: processes that ran or waited in a minute.
+    """
+
+    settings: Settings
+    gpus: tuple[str, ...]
+    compared: tuple[Compared, ...]
+    rates: MachineRates | None
+    busy: float
+
+    def lines(self) -> list[str]:
+        """Returns all in words."""
+        found = [each.line() for each in self.compared]
+        if self.rates is None:
+            found.append(
+                "engine: vLLM is not installed here, so bandwidth, arithmetic and overhead stay"
+                " assumptions"
+            )
+        else:
+            rates = self.rates
+            found.append(
+                f"engine, on {rates.device.name}: {rates.bandwidth:,.1f} GB/s,"
+                f" {rates.tflops:,.3g} · 10¹² operations/s, {rates.step_ms:.2f} ms for a step and"
+                f" {rates.layer_ms:.3f} ms for each of its layers ({HERE!r} in the table)"
+            )
+        if self.busy > QUIET:
+            found.append(
+                f"Before, {self.busy:.1f} processes ran or waited for each core, so these times are"
+                " wrong, and the plan with them: measure again while nothing else is running"
+            )
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns all for programs."""
+        figures = {
+            each.name: {"planned": each.planned, "measured": each.measured}
+            for each in self.compared
+        }
+        kind = self.rates and self.rates.kind.model_dump(exclude_none=True)
+        return {"figures": figures, "engine": kind, "busy": self.busy, "lines": self.lines()}
+
+    def with_answer(self, plan: Plan) -> Measured:
+        """Returns this with an answer of the engine that the settings name, if they name one.
+
+        It is compared with the plan for this machine, if the machine was measured and carries the
+        load, and else with the plan for the best GPU.
+
+        Raises:
+            RagError: The engine cannot be opened, or does not answer.
+        """
+        generator = self.settings.generator
+        choice = next((each for each in plan.carrying if each.gpu == HERE), plan.best)
+        if choice is None or not isinstance(generator, OpenAISettings | VllmSettings):
+            return self
+        planned = 1 / choice.serving.step_seconds(1, plan.load.tokens_in)
+        compared = asyncio.run(_engine(generator, planned))
+        return replace(self, compared=(*self.compared, compared))
 
 
-async def _measured(settings: Settings, plan: Plan) -> dict[str, Any]:
-    tokens = plan.chunk_tokens
+def measure(settings: Settings, load: Load, *, dim: int) -> Measured:
+    """Measures embedder, index and, with vLLM, engines.
+
+    Raises:
+        ConfigError: The embedder cannot be loaded.
+        UpstreamError: The times of engines contradict each other.
+    """
+    return asyncio.run(_measure(settings, load, dim=dim))
+
+
+async def _measure(settings: Settings, load: Load, *, dim: int) -> Measured:
+    busy, tokens = os.getloadavg()[0] / core_count(), mean_chunk(load, settings)
     embedder = build_embedder(settings.embedder)
     try:
-        rate = await embedding_rate(embedder, tokens=round(tokens))
-        found = [
-            Compared(
-                name="embedding, in this process",
-                planned=settings.capacity.embedder_tokens,
-                measured=rate,
-                unit="tokens/s",
-            ),
-            await _index(embedder.dim, tokens),
-        ]
+        seconds = await passage_seconds(embedder, tokens=round(tokens))
     finally:
         embedder.close()
-    best = plan.best
-    if best is not None and isinstance(settings.generator, OpenAISettings | VllmSettings):
-        planned = 1 / best.serving.step_seconds(1, plan.load.tokens_in)
-        found.append(await _engine(settings.generator, planned))
-    lines = [each.line() for each in found]
-    hours = plan.index.chunks * tokens / rate / 3600
-    lines.append(f"So {plan.index.chunks:,} chunks are embedded in {hours:,.1f} hours here.")
-    figures = {each.name: {"planned": each.planned, "measured": each.measured} for each in found}
-    return {"figures": figures, "lines": lines}
+    rate = round(tokens) / seconds
+    embedding = Compared(
+        name="embedding, in this process",
+        planned=settings.capacity.embedder_tokens,
+        measured=rate,
+        unit="tokens/s",
+    )
+    rates = await _rates() if find_spec("vllm") else None
+    kinds = {HERE: rates.kind} if rates else {}
+    assumed = settings.capacity.model_copy(
+        update={"embedder_tokens": rate, "gpus": {**settings.capacity.gpus, **kinds}}
+    )
+    index = await _index(dim, tokens)
+    return Measured(
+        busy=busy,
+        settings=settings.model_copy(update={"capacity": assumed}),
+        gpus=tuple(kinds),
+        compared=(embedding, index),
+        rates=rates,
+    )
+
+
+async def _rates() -> MachineRates:
+    timer = await ChildProcess.started(
+        EngineTimer, name="timed engines", lanes=1, seconds=ENGINE_SECONDS
+    )
+    try:
+        return await machine_rates(timer.call, timer.about)
+    finally:
+        timer.close()
 
 
 async def _index(dim: int, tokens: float) -> Compared:

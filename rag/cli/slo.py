@@ -26,11 +26,7 @@ async def slo(args: argparse.Namespace, settings: Settings) -> int:
 
 def _table(body: output.Json) -> output.Lines:
     heading = ("job", "objective", "target", f"left of {body['days']} d", "burns, last hour")
-    rows = [heading, *(_row(each) for each in body["budgets"])]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+    yield from output.table([heading, *(_row(each) for each in body["budgets"])])
     if spent := [each["sli"] for each in body["budgets"] if each["spent"]]:
         yield f"Spent: {', '.join(spent)}. Rollouts are refused until it is not."
 

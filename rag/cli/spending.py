@@ -68,7 +68,8 @@ def _table(body: output.Json) -> output.Lines:
         return
     rows = [_row(each, body["by"]) for each in body["groups"]]
     rows.append(["total", *[""] * (len(body["by"]) - 1), *_numbers(body["total"])])
-    yield from _aligned([[*body["by"], *_HEADINGS] if body["by"] else ["", *_HEADINGS], *rows])
+    heading = [*(body["by"] or [""]), *_HEADINGS]
+    yield from output.table([heading, *rows], numbers=len(_NUMBERS))
     if interrupted := body["total"]["interrupted"]:
         yield ""
         yield f"{interrupted:,} requests were interrupted: what they used is not known."
@@ -82,15 +83,3 @@ def _row(found: output.Json, by: Sequence[str]) -> list[str]:
 
 def _numbers(found: output.Json) -> list[str]:
     return [f"{found[name]:,.4f}" if name == "cost" else f"{found[name]:,}" for name in _NUMBERS]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> output.Lines:
-    """Yields lines of columns: names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    texts = len(widths) - len(_NUMBERS)
-    for row in rows:
-        cells = [
-            cell.ljust(width) if place < texts else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()

@@ -10,8 +10,8 @@ from pydantic import Field, field_validator
 from rag.settings.base import Part
 
 
-class GpuSettings(Part):
-    """One kind of GPU, as its maker describes it, and its price."""
+class GpuKind(Part):
+    """One kind of GPU, as its maker describes it, what an engine reaches on it, and its price."""
 
     memory_gib: float = Field(gt=0, le=10_000, description="As nvidia-smi reports it, in GiB.")
     bandwidth: float = Field(gt=0, le=1e6, description="Of its memory, GB/s.")
@@ -20,6 +20,13 @@ class GpuSettings(Part):
                                      " has no FP8.")  # fmt: skip
     link: float = Field(gt=0, le=1e5, description="To another GPU of the machine, one way, GB/s.")
     together: int = Field(8, ge=1, le=1024, description="GPUs of one machine.")
+    bandwidth_share: float | None = Field(
+        None, gt=0, le=1, description="None: capacity.bandwidth_share."
+    )
+    flops_share: float | None = Field(None, gt=0, le=1, description="None: capacity.flops_share.")
+    step_ms: float = Field(0.5, ge=0, le=1e4, description="Overhead of a step: scheduling.")
+    layer_ms: float = Field(0.01, ge=0, le=1e3, description="Overhead of a layer: launches.")
+    overlaps: bool = Field(True, description="It reads memory while it computes; a CPU does not.")
     price: float | None = Field(None, ge=0, description="Of an hour; none: costs are left out.")
     priced: str = Field("", description="Where the price is from, and its date.")
 
@@ -64,8 +71,8 @@ GPUS: dict[str, dict[str, Any]] = {
 class CapacitySettings(Part):
     """The planner's table of GPUs, and what it assumes."""
 
-    gpus: Mapping[str, GpuSettings] = Field(
-        {name: GpuSettings(**values) for name, values in GPUS.items()},
+    gpus: Mapping[str, GpuKind] = Field(
+        {name: GpuKind(**values) for name, values in GPUS.items()},
         description="By name; those given here are added, or change the known one's values.",
     )
     currency: str = Field("USD", max_length=8, description="Of all prices of the planner.")
@@ -84,7 +91,7 @@ class CapacitySettings(Part):
     )
     disk_price: float = Field(0.08, ge=0, description="Of a GiB of disk for a month.")
     embedder_tokens: float = Field(
-        15_000, gt=0, description="That one ingesting process embeds in a second."
+        15_000, gt=0, description="That one ingesting process embeds in a second, on one core."
     )
 
     @field_validator("gpus", mode="before")

@@ -7,7 +7,7 @@ from pydantic import Field
 from rag.settings.base import Part
 
 
-class GpuSettings(Part):
+class GpuHealthSettings(Part):
     """The GPUs of a process, and when one is unhealthy: the process then drains."""
 
     watch: bool = Field(False, description="Ask NVML about them; needs the extra `nvml`.")

@@ -49,7 +49,7 @@ class SloSettings(Part):
     )
     jobs: str = Field("plumbline.*", min_length=1, description="Pattern of its jobs there.")
     days: int = Field(30, ge=1, le=90, description="Of an error budget.")
-    least: int = Field(30, ge=1, description="Events, at least, that an alarm is about.")
+    min_events: int = Field(30, ge=1, description="In the long window of an alarm.")
     availability: float = Field(
         0.99, gt=0, lt=1, description="Share of requests, and of questions, that succeed."
     )

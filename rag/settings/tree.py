@@ -43,7 +43,7 @@ from rag.settings.backup import BackupSettings
 from rag.settings.capacity import CapacitySettings
 from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
-from rag.settings.gpu import GpuSettings
+from rag.settings.gpu import GpuHealthSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
 from rag.settings.model_cache import ModelCacheSettings
 from rag.settings.operations import (
@@ -200,7 +200,7 @@ class Settings(BaseSettings):
     )
     metrics: MetricsSettings = MetricsSettings()
     slo: SloSettings = SloSettings()
-    gpu: GpuSettings = GpuSettings()
+    gpu: GpuHealthSettings = GpuHealthSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     admission: AdmissionSettings = AdmissionSettings()

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from rag.records import Backlog
 
 
-def registry_of(found: Backlog | None) -> CollectorRegistry:
+def backlog_registry(found: Backlog | None) -> CollectorRegistry:
     """Returns the metrics of the catalog's backlog, which covers all processes.
 
     They are in a separate registry: only a process that asks the catalog exposes them.

@@ -27,7 +27,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from rag.errors import ConfigError
 from rag.records import Backlog
 from rag.telemetry import cache_metrics, instruments
-from rag.telemetry.backlog_metrics import registry_of
+from rag.telemetry.backlog_metrics import backlog_registry
 from rag.types import (
     Answer,
     ChatTaskKind,
@@ -143,7 +143,7 @@ def exposition(found: Backlog | None) -> bytes:
     if FOLDER_VARIABLE in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry) + generate_latest(registry_of(found))
+    return generate_latest(registry) + generate_latest(backlog_registry(found))
 
 
 def process_ended(pid: int | None) -> None:

@@ -173,6 +173,7 @@ async def test_each_fault_is_found_at_its_step(
     async with faulty(server, keys["own"], fault) as made:
         report = await run(made, tenant=TENANT)
     assert report.failure.startswith(says)
+    assert not report.failure.endswith(".")
 
 
 @pytest.mark.anyio

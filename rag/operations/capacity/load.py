@@ -16,6 +16,14 @@ _BOUNDS = {
     "tokens_out": 1e6,
     "token_ms": 1e6,
 }
+_NAMES = {
+    "qps": "Questions in a second",
+    "documents": "Documents",
+    "document_tokens": "Tokens of a document",
+    "tokens_in": "Tokens of a prompt",
+    "tokens_out": "Tokens of an answer",
+    "token_ms": "Milliseconds between tokens",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +34,6 @@ class Load:
         qps: questions in a second, at the peak.
         mean: the mean load, as a share of the peak.
         token_ms: time between tokens that is still fast enough, in ms.
-        availability: share of questions that must be answered.
     """
 
     qps: float
@@ -36,19 +43,16 @@ class Load:
     tokens_out: int
     token_ms: float
     mean: float
-    availability: float
 
     def __post_init__(self) -> None:
         for name, most in _BOUNDS.items():
             value = getattr(self, name)
             if not 0 < value <= most:
                 raise InputError(
-                    f"--{name.replace('_', '-')} {value:g} is not between 0 and {most:,.0f}."
+                    f"{_NAMES[name]}: {value:g} is not above 0 and at most {most:,.0f}."
                 )
         if not 0 < self.mean <= 1:
-            raise InputError(f"--mean {self.mean:g} is no share of the peak: 0 to 1.")
-        if not 0 < self.availability < 1:
-            raise InputError(f"--availability {self.availability:g} is no share below 1.")
+            raise InputError(f"The mean load: {self.mean:g} is no share of the peak, 0 to 1.")
 
     @property
     def tokens(self) -> int:

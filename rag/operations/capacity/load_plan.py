@@ -13,6 +13,7 @@ from rag.operations.capacity.load import HOURS, Load
 from rag.operations.capacity.model_shape import ModelShape
 from rag.operations.capacity.scaling import Scaling, scaling_of
 from rag.operations.capacity.weight_formats import FORMATS
+from rag.settings.slo import SloSettings
 from rag.settings.tree import Settings
 
 GIB = 1 << 30
@@ -33,11 +34,17 @@ class Plan:
     chunk_tokens: float
     embedding_hours: float
     index_month: float
+    objectives: SloSettings
+
+    @property
+    def carrying(self) -> list[Choice]:
+        """The choices that carry the load."""
+        return [choice for choice in self.choices if isinstance(choice, Choice)]
 
     @property
     def best(self) -> Choice | None:
         """The cheapest choice; of choices without a price, the one of the fewest GPUs."""
-        found = [choice for choice in self.choices if isinstance(choice, Choice)]
+        found = self.carrying
         priced = [choice for choice in found if choice.month is not None]
         if priced:
             return min(priced, key=lambda choice: choice.month or 0.0)
@@ -55,7 +62,9 @@ class Plan:
         if self.best is None:
             return None
         seconds = self.embedding_hours * 3600 / self.load.documents
-        return scaling_of(self.best, self.load, document_seconds=seconds)
+        return scaling_of(
+            self.best, self.load, document_seconds=seconds, objectives=self.objectives
+        )
 
     @property
     def kv_token(self) -> float:
@@ -127,7 +136,7 @@ def make_plan(
     choices = tuple(
         choose(model, load, assumed, name, weights=weights, kv=element) for name in gpus
     )
-    chunk_tokens = min(settings.chunker.max_tokens * FILL, load.document_tokens)
+    chunk_tokens = mean_chunk(load, settings)
     index = index_size(
         chunks_of(load.documents, load.document_tokens, settings.chunker),
         dim=dim,
@@ -146,9 +155,15 @@ def make_plan(
         index=index,
         chunk_tokens=chunk_tokens,
         embedding_hours=seconds / 3600,
+        objectives=settings.slo,
         index_month=memory / GIB * assumed.memory_price * HOURS
         + index.peak / GIB * assumed.disk_price,
     )
+
+
+def mean_chunk(load: Load, settings: Settings) -> float:
+    """Returns the tokens of a chunk, on average."""
+    return min(settings.chunker.max_tokens * FILL, load.document_tokens)
 
 
 def _choice(choice: Choice | Refusal, load: Load) -> dict[str, Any]:
@@ -183,5 +198,5 @@ def weight_format(name: str | None) -> str | None:
         InputError: There is no such format.
     """
     if name is not None and name not in FORMATS:
-        raise InputError(f"--quantization {name!r} is none of {', '.join(FORMATS)}.")
+        raise InputError(f"The format of weights {name!r} is none of {', '.join(FORMATS)}.")
     return name

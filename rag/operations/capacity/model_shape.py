@@ -94,6 +94,29 @@ class ModelShape:
         read = {block: block.experts_read(tokens) for block in set(self.blocks)}
         return self._bytes(bytes_each, read) - table
 
+    def pair_products(self, context: float) -> float:
+        """Returns the products of a token that attends to `context` tokens, in all layers."""
+        return sum(
+            block.pair * (context if block.window is None else min(context, block.window))
+            for block in self.blocks
+        )
+
+    def step_operations(self, context: float) -> tuple[float, float]:
+        """Returns the operations for one token of an answer: of matrices, and of attention.
+
+        A multiplication and its addition are two (Kaplan et al. 2020,
+        https://arxiv.org/abs/2001.08361, section 2.1).
+        """
+        return 2.0 * self.active, 2 * self.pair_products(context)
+
+    def prompt_operations(self, tokens: int) -> tuple[float, float]:
+        """Returns the same for a prompt, whose tokens attend to half of it on average.
+
+        Engines compute the output for its last token alone.
+        """
+        products = tokens * (self.active - self.output) + self.output
+        return 2.0 * products, 2 * tokens * self.pair_products(tokens / 2)
+
     def _bytes(self, bytes_each: float, experts: dict[Block, float]) -> float:
         dense = self.element_bytes if self.experts_only else bytes_each
         total: float = (self.embeddings + self.other) * self.element_bytes

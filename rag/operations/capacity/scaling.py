@@ -8,6 +8,7 @@ from typing import Any
 
 from rag.operations.capacity.gpu_choice import Choice
 from rag.operations.capacity.load import Load
+from rag.settings.slo import SloSettings
 
 START_SECONDS = 60.0
 """From an empty process to a compiled engine, without its weights. An assumption."""
@@ -17,8 +18,6 @@ KV_USE = 0.8
 """Share of the cache in use past which vLLM soon preempts requests."""
 CPU_USE = 0.7
 """Share of its CPU past which the API gets another process."""
-WINDOW_DAYS = 30
-"""Days of the window of an objective."""
 BACKLOG_SECONDS = 600
 """Time in which documents that wait are to be ingested. An assumption."""
 
@@ -37,7 +36,7 @@ class Scaling:
         kv_use: share of the KV cache in use, past which an engine is added.
         cpu_use: share of its CPU that the API uses, past which it gets another process.
         backlog: documents that wait for each worker, past which another is added.
-        budget_minutes, budget_questions: of 30 days that may fail.
+        budget_minutes, budget_questions: that may fail in the time of an error budget.
     """
 
     least: int
@@ -57,7 +56,9 @@ class Scaling:
         return asdict(self)
 
 
-def scaling_of(choice: Choice, load: Load, *, document_seconds: float) -> Scaling:
+def scaling_of(
+    choice: Choice, load: Load, *, document_seconds: float, objectives: SloSettings
+) -> Scaling:
     """Returns the thresholds for the engines that were chosen.
 
     `document_seconds` is what a worker takes to embed a document.
@@ -65,8 +66,8 @@ def scaling_of(choice: Choice, load: Load, *, document_seconds: float) -> Scalin
     target = choice.serving.assumed.load
     start = START_SECONDS + choice.serving.weight_bytes / READ_BYTES
     least = max(1, math.ceil(load.qps * load.mean / (choice.rate * target)))
-    failing = 1 - load.availability
-    seconds = WINDOW_DAYS * 24 * 3600
+    failing = 1 - objectives.availability
+    seconds = objectives.days * 24 * 3600
     return Scaling(
         least=min(least, choice.engines),
         most=choice.engines,

@@ -1,7 +1,10 @@
 """One engine that serves a model on some GPUs: what fits into it, and how fast it is.
 
-Decoding is bound by the bytes that each step reads, reading prompts by arithmetic: Pope et al.
-2022, https://arxiv.org/abs/2211.05102.
+A step takes the time of its parts one after another, as in DistServe (Zhong et al. 2024,
+https://arxiv.org/abs/2401.09670, appendix A): the matrices, attention over the caches, exchange
+between GPUs, and an overhead that depends neither on bytes nor on operations. Each part is bound by
+the bytes that it reads or by arithmetic (the roofline model, Williams et al. 2009,
+https://doi.org/10.1145/1498765.1498785).
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from functools import cached_property
 
 from rag.operations.capacity.model_shape import ModelShape
 from rag.operations.capacity.weight_formats import FORMATS
-from rag.settings.capacity import CapacitySettings, GpuSettings
+from rag.settings.capacity import CapacitySettings, GpuKind
 
 GIB = 1 << 30
 MOST_REQUESTS = 256
@@ -22,8 +25,6 @@ FIXED_BYTES = 1.5 * GIB
 """CUDA context, graphs and libraries. An assumption."""
 ALL_REDUCE_SECONDS = 10e-6
 """Of one all-reduce of a small message within a machine, before its bytes. An assumption."""
-STEP_SECONDS = 0.5e-3
-"""Of a step, for scheduling and launches, which no formula of bytes contains. An assumption."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +32,12 @@ class Serving:
     """A model in one format on `tensor` · `pipeline` GPUs of one kind."""
 
     model: ModelShape
-    gpu: GpuSettings
+    gpu: GpuKind
     assumed: CapacitySettings
     weights: str
     kv_element: float
     tensor: int = 1
     pipeline: int = 1
-    step_seconds_fixed: float = STEP_SECONDS
 
     @property
     def gpus(self) -> int:
@@ -81,35 +81,42 @@ class Serving:
         each = self.request_bytes(tokens)
         return MOST_REQUESTS if each == 0 else min(MOST_REQUESTS, int(self.kv_room // each))
 
-    def step_bytes(self, batch: float, tokens: int) -> float:
-        """Returns the bytes that one step of a batch reads, on all GPUs of a stage together.
+    def ceiling(self, tokens: int) -> float:
+        """Returns tokens/s of a single request at the full bandwidth: bandwidth ÷ bytes read."""
+        read = self.matrix_bytes(1) + self._cache_bytes(1, tokens)
+        return self.gpu.bandwidth * 1e9 * self.tensor / read
 
-        The weights once, the experts that the batch chose, and each request's cache or state.
+    def matrix_bytes(self, tokens: float) -> float:
+        """Returns the bytes of weights that a step for so many tokens reads, on all GPUs.
+
+        All but the table of tokens, and of experts those that the tokens chose.
         """
         bytes_each = FORMATS[self.weights] if self.weights != "none" else self.model.element_bytes
-        weights = self.model.read_bytes(bytes_each, tokens=max(1, round(batch)))
-        return weights + batch * self.request_bytes(tokens) * self.tensor * self.pipeline
+        return self.model.read_bytes(bytes_each, tokens=max(1, round(tokens)))
 
     def step_seconds(self, batch: float, tokens: int) -> float:
         """Returns the time between two tokens of a request, in a batch of so many.
 
-        With a pipeline of P stages, P parts of the batch are under way at the same time, and a
-        token passes all stages.
+        Each of them has a cache of `tokens` tokens. With a pipeline of P stages, P parts of the
+        batch are under way at the same time, and a token passes all stages.
         """
         part = batch / self.pipeline
-        bandwidth = self.gpu.bandwidth * 1e9 * self.assumed.bandwidth_share * self.tensor
-        memory = self.step_bytes(part, tokens) / bandwidth
-        arithmetic = part * self._flops(1, tokens) / self._flops_each_second()
-        return max(memory, arithmetic) + self._exchange(part) + self.step_seconds_fixed
-
-    def ceiling(self, tokens: int) -> float:
-        """Returns tokens/s of a single request at the full bandwidth: bandwidth ÷ bytes read."""
-        return self.gpu.bandwidth * 1e9 * self.tensor / self.step_bytes(1, tokens)
+        products, pairs = self.model.step_operations(tokens)
+        matrices = self._seconds(self.matrix_bytes(part), part * products)
+        attention = self._seconds(self._cache_bytes(part, tokens), part * pairs)
+        return matrices + attention + self._exchange(part) + self.overhead_seconds
 
     def prompt_seconds(self, tokens: int) -> float:
         """Returns the time in which a prompt is read that has the engine for itself."""
-        exchange = self._exchange(tokens) - self._exchange(0) if self.tensor > 1 else 0.0
-        return self._flops(tokens, tokens / 2) / self._flops_each_second() + exchange
+        products, pairs = self.model.prompt_operations(tokens)
+        matrices = self._seconds(self.matrix_bytes(tokens), products)
+        attention = self._seconds(0.0, pairs)
+        return matrices + attention + self._exchange(tokens) + self.overhead_seconds
+
+    @property
+    def overhead_seconds(self) -> float:
+        """The time of a step that neither bytes nor operations explain: scheduling and launches."""
+        return (self.gpu.step_ms + self.gpu.layer_ms * len(self.model.layers)) / 1e3
 
     def questions_each_second(self, batch: float, *, tokens_in: int, tokens_out: int) -> float:
         """Returns the throughput of a batch of so many requests, which is refilled as they end.
@@ -128,21 +135,25 @@ class Serving:
         rate = self.questions_each_second(batch, tokens_in=tokens_in, tokens_out=tokens_out)
         return (batch / rate - self.prompt_seconds(tokens_in)) / tokens_out
 
-    def _flops(self, tokens: float, context: float) -> float:
-        """Returns the operations for `tokens` tokens that each attend to `context`: 2 for each.
+    def _cache_bytes(self, batch: float, tokens: int) -> float:
+        """Returns the bytes of the caches that a step of a batch reads, on all GPUs."""
+        return batch * self.request_bytes(tokens) * self.gpus
 
-        Kaplan et al. 2020, https://arxiv.org/abs/2001.08361, section 2.1.
+    def _seconds(self, read: float, operations: float) -> float:
+        """Returns the time of a part of a step that reads so many bytes.
+
+        A GPU reads while it computes; a CPU, whose kind says so, reads and then computes.
         """
-        pairs = sum(
-            block.pair * (context if block.window is None else min(context, block.window))
-            for block in self.model.blocks
-        )
-        return 2 * tokens * (self.model.active + pairs)
+        share = self.gpu.bandwidth_share or self.assumed.bandwidth_share
+        memory = read / (self.gpu.bandwidth * 1e9 * share * self.tensor)
+        arithmetic = operations / self._operations_each_second()
+        return max(memory, arithmetic) if self.gpu.overlaps else memory + arithmetic
 
-    def _flops_each_second(self) -> float:
+    def _operations_each_second(self) -> float:
         in_fp8 = self.weights in ("fp8", "nvfp4") and self.gpu.fp8_tflops is not None
         rate = self.gpu.fp8_tflops if in_fp8 and self.gpu.fp8_tflops else self.gpu.tflops
-        return rate * 1e12 * self.assumed.flops_share * self.tensor
+        share = self.gpu.flops_share or self.assumed.flops_share
+        return rate * 1e12 * share * self.tensor
 
     def _exchange(self, tokens: float) -> float:
         """Returns the time of two all-reduces for each layer: ring, 2 (n-1)/n of the bytes."""

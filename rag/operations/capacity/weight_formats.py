@@ -34,7 +34,7 @@ def of_checkpoint(outer: Fields, fields: Fields) -> tuple[str, bool]:
     if found is None:
         raise InputError(
             f"{outer.source}: the quantization {method!r} is unknown. Name the format of the"
-            f" weights by --quantization: {', '.join(FORMATS)}."
+            f" weights: {', '.join(FORMATS)}."
         )
     return found, found == "mxfp4"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rag.operations.gpu.nvml import Reading
-from rag.settings.gpu import GpuSettings
+from rag.settings.gpu import GpuHealthSettings
 
 BY_HARDWARE = frozenset({"hardware_slowdown", "hardware_thermal", "power_brake"})
 """Reasons of slow clocks that are faults: heat, or power that is missing. A power cap is not."""
@@ -19,7 +19,7 @@ class Judge:
     what was computed since may be wrong.
     """
 
-    def __init__(self, settings: GpuSettings) -> None:
+    def __init__(self, settings: GpuHealthSettings) -> None:
         self._settings = settings
         self._since: dict[str, float] = {}
         self._passing: list[str] = []

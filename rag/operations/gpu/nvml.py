@@ -143,7 +143,9 @@ class Nvml:
         self._events = self._asked(nvml.nvmlEventSetCreate)
         xids = nvml.nvmlEventTypeXidCriticalError
         heard = [
-            self._supported(_done(nvml.nvmlDeviceRegisterEvents), gpu.device, xids, self._events)
+            self._supported(
+                _true_after(nvml.nvmlDeviceRegisterEvents), gpu.device, xids, self._events
+            )
             for gpu in gpus
         ]
         return any(heard)
@@ -248,8 +250,8 @@ def _address(handle: Any) -> int | None:
     return ctypes.cast(handle, ctypes.c_void_p).value
 
 
-def _done(function: Callable[..., object]) -> Callable[..., bool]:
-    """Returns a function that returns True when it has been called."""
+def _true_after(function: Callable[..., object]) -> Callable[..., bool]:
+    """Returns a function that calls `function`, which returns nothing, and then returns True."""
 
     def call(*arguments: Any) -> bool:
         function(*arguments)

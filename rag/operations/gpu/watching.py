@@ -13,7 +13,7 @@ from rag.errors import RagError, UpstreamError
 from rag.operations.gpu.judging import Judge
 from rag.operations.gpu.nvml import Gpu, LostError, Nvml, NvmlError, load, opened
 from rag.privacy.redaction import words
-from rag.settings.gpu import GpuSettings
+from rag.settings.gpu import GpuHealthSettings
 from rag.telemetry import gpu_metrics
 
 AGAIN_SECONDS = 30.0
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 class GpuWatch:
     """The state of the GPUs of this process."""
 
-    def __init__(self, settings: GpuSettings) -> None:
+    def __init__(self, settings: GpuHealthSettings) -> None:
         """Makes a watch.
 
         Raises:
@@ -155,7 +155,7 @@ class GpuWatch:
 
 
 @contextlib.contextmanager
-def watching(settings: GpuSettings) -> Iterator[GpuWatch | None]:
+def watching(settings: GpuHealthSettings) -> Iterator[GpuWatch | None]:
     """Watches the GPUs until the end of the block; None if the settings do not say so.
 
     Raises:

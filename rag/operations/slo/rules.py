@@ -44,8 +44,8 @@ FAST = (Pair(14.4, "1h", "5m"), Pair(6, "6h", "30m"))
 """2 % of the budget of 30 days in an hour, and 5 % in six."""
 SLOW = (Pair(3, "1d", "2h"), Pair(1, "3d", "6h"))
 """10 % of it in a day, and in three."""
-_SHORT = ("30m", "1h", "2h", "6h", "1d", "3d")
-_COUNTED = tuple(pair.long for pair in (*FAST, *SLOW))
+_RATIO_WINDOWS = ("30m", "1h", "2h", "6h", "1d", "3d")
+_COUNT_WINDOWS = tuple(pair.long for pair in (*FAST, *SLOW))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -70,7 +70,7 @@ def rule_file(settings: SloSettings) -> str:
         {
             "name": "plumbline-slo",
             "interval": f"{EVALUATION}s",
-            "rules": [*_recorded(settings), *_burn_alarms(settings.least)],
+            "rules": [*_recorded(settings), *_burn_alarms(settings.min_events)],
         },
         {
             "name": "plumbline-slo-budget",
@@ -92,9 +92,9 @@ def _recorded(settings: SloSettings) -> Iterator[Rule]:
     yield from _rates(found)
     bad, events = "plumbline:failures:rate5m", "plumbline:attempts:rate5m"
     yield _record("ratio", f"{bad} / ({events} > 0)", {"window": "5m"}, of="failures")
-    for window in _SHORT:
+    for window in _RATIO_WINDOWS:
         yield _ratio(window)
-    for window in _COUNTED:
+    for window in _COUNT_WINDOWS:
         yield _count(window)
     yield _record(
         "burn",
@@ -127,7 +127,7 @@ def _count(window: str) -> Rule:
     return _record("count", f"{events} * {EVALUATION}", {"window": window}, of="attempts")
 
 
-def _burn_alarms(least: int) -> Iterator[Rule]:
+def _burn_alarms(min_events: int) -> Iterator[Rule]:
     errors, others = f'sli=~"{AVAILABILITY}"', f'sli!~"{AVAILABILITY}"'
     for name, which, severity, pairs in (
         ("PlumblineErrorsFast", errors, "page", FAST),
@@ -135,7 +135,7 @@ def _burn_alarms(least: int) -> Iterator[Rule]:
         ("PlumblineObjectiveFast", others, "page", FAST),
         ("PlumblineObjectiveSlow", others, "ticket", SLOW),
     ):
-        joined = f"or {_ON}\n".join(_condition(pair, which, least) for pair in pairs)
+        joined = f"or {_ON}\n".join(_condition(pair, which, min_events) for pair in pairs)
         fast = pairs is FAST
         yield _alarm(
             name,
@@ -148,14 +148,14 @@ def _burn_alarms(least: int) -> Iterator[Rule]:
         )
 
 
-def _condition(pair: Pair, which: str, least: int) -> str:
+def _condition(pair: Pair, which: str, min_events: int) -> str:
     """Returns an alarm's condition. One bad event alone never fulfils it."""
     burn, count = "plumbline:slo:burn", f'plumbline:attempts:count{{window="{pair.long}"}}'
     allowed = f"{count} * {_ON} (1 - plumbline:slo:objective) * {pair.factor:g} >= 1"
     return (
         f'({burn}{{{which}, window="{pair.long}"}} > {pair.factor:g}\n'
         f'  and {_ON} {burn}{{window="{pair.short}"}} > {pair.factor:g}\n'
-        f"  and {_ON} {count} >= {least}\n"
+        f"  and {_ON} {count} >= {min_events}\n"
         f"  and {_ON} {allowed})\n"
     )
 
@@ -163,16 +163,16 @@ def _condition(pair: Pair, which: str, least: int) -> str:
 def _budgets(settings: SloSettings) -> Iterator[Rule]:
     """Yields what is left of the budgets: 1 at first, 0 when it is spent, then below."""
     window = f"{settings.days}d"
-    if window not in _SHORT:
+    if window not in _RATIO_WINDOWS:
         yield _ratio(window)
-    if window not in _COUNTED:
+    if window not in _COUNT_WINDOWS:
         yield _count(window)
     count = f'sum by (job, sli) (plumbline:attempts:count{{window="{window}"}})'
     ratio = f'sum by (job, sli) (plumbline:failures:ratio{{window="{window}"}})'
     yield _record(
         "budget_remaining",
         f"1 - {ratio} / {_ON} (1 - plumbline:slo:objective)\n"
-        f"  and {_ON} {count} >= {settings.least}\n"
+        f"  and {_ON} {count} >= {settings.min_events}\n"
         f"  and {_ON} {count} * {_ON} (1 - plumbline:slo:objective) >= 1\n",
         of="slo",
     )

@@ -26,7 +26,7 @@ class UnmetError(Exception):
 
 @dataclass(slots=True)
 class Report:
-    """The result of a run: `failure` is empty if all was well.
+    """The result of a run: `failure` is empty if all was well, and has no full stop at its end.
 
     `steps` has the seconds of each step; the one that failed is the last.
     """
@@ -64,7 +64,7 @@ async def run(client: AsyncClient, *, tenant: str, seconds: float = RUN_SECONDS)
     except TimeoutError:
         report.failure = f"{_last(report)}: it took more than {seconds:g} s"
     except (PlumblineError, UnmetError) as error:
-        report.failure = f"{_last(report)}: {error}"
+        report.failure = f"{_last(report)}: {str(error).rstrip('.')}"
     return report
 
 

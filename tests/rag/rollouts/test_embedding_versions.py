@@ -32,7 +32,7 @@ async def test_a_reembedded_collection_is_switched_to_by_a_variant(
     tiny.close()
     variants = {"tiny": {"embedder": other, "collections": {"default": "default-2"}}}
     opening = serving_here(folder / "data", embedder, variants=variants)
-    async with opening as (http, service), rolling_out(service):
+    async with opening as (http, service), rolling_out(service, None):
         await ingested(http, await http.post("/v1/documents", json={"documents": [document]}))
         await _warm(service)
         listed = (await http.get("/v1/rollouts")).json()["variants"]

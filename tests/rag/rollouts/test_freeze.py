@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
+from rag.api.app import create_app
 from rag.cli.in_process import client_of
 from rag.operations.slo import freeze
 from rag.operations.slo.error_budgets import query
 from rag.rollouts import controller
 from rag.settings.slo import SloSettings
+from rag.settings.tree import load_settings
 from rag.types import DEFAULT_TENANT, Principal
 from retrieval.embedders.embedder import BertEmbedder
 from tests.model_server import ModelServer, model_server, says
@@ -78,6 +82,39 @@ async def test_what_reaches_more_users_is_refused_and_an_override_is_kept(
             rows = [row async for row in service.catalog.audit.entries(DEFAULT_TENANT)]
             (row,) = (each.row for each in rows if each.row.action == "rollout.start")
             assert (row.outcome, row.detail) == ("success", f"in a freeze: {WHY}")
+
+
+class Fetched(dict[str, str]):
+    """Pages that count how often one is fetched."""
+
+    count = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.count += 1
+        return super().get(key, default)
+
+
+async def test_a_process_asks_prometheus_once_for_its_rollouts_and_its_canaries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freeze, "FRESH_SECONDS", 60.0)
+    with model_server(says("")) as prometheus:
+        slo = leaves(prometheus, 0.5)
+        prometheus.pages = pages = Fetched(prometheus.pages)
+        settings = load_settings(data_dir=tmp_path / "data", variants=VARIANTS, slo=slo)
+        app = create_app(
+            settings, url="http://localhost", host="localhost", on_failure=lambda: None, waits=True
+        )
+        transport = httpx.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+        ):
+            for _ in range(3):
+                assert (await http.get("/v1/rollouts")).json()["frozen"] is None
+                await anyio.sleep(controller.ASK_SECONDS)
+    gc.unfreeze()  # the start of a server freezes what is loaded
+    assert pages.count == 1
 
 
 async def test_a_canary_does_not_grow_by_itself_in_a_freeze(

@@ -15,6 +15,7 @@ from rag.build.queue_backends import queue_backend
 from rag.build.running import rolling_out
 from rag.build.service import Service
 from rag.errors import BusyError
+from rag.operations.slo.freeze import freeze_of
 from rag.records import Arm
 from rag.telemetry.trace import Trace
 from rag.types import DEFAULT_TENANT, Permission, Principal, Query, Scope
@@ -34,7 +35,7 @@ async def rolled_out(
     folder: Path, embedder: BertEmbedder, variants: Json, **settings: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
     opening = serving_here(folder / "data", embedder, variants=variants, **settings)
-    async with opening as (http, service), rolling_out(service):
+    async with opening as (http, service), rolling_out(service, freeze_of(service.settings.slo)):
         document = {"id": "office", "text": OPENS + "\n\nIt closes at five in the afternoon."}
         await ingested(http, await http.post("/v1/documents", json={"documents": [document]}))
         yield http, service

@@ -16,7 +16,7 @@ from rag.operations.gpu import watching as watches
 from rag.operations.gpu.judging import Judge
 from rag.operations.gpu.nvml import NvmlError, Reading
 from rag.operations.gpu.watching import GpuWatch, watching
-from rag.settings.gpu import GpuSettings
+from rag.settings.gpu import GpuHealthSettings
 from tests.fake_nvml import MIG, UUID, install, say, uninstall
 
 PROMPT: dict[str, Any] = {"watch": True, "seconds": 0.05, "patience_seconds": 0.0}
@@ -49,7 +49,7 @@ def metric(name: str, **labels: str) -> float | None:
 
 @pytest.fixture
 def gpus(library: Path) -> Iterator[GpuWatch]:
-    with watching(GpuSettings(**PROMPT)) as found:
+    with watching(GpuHealthSettings(**PROMPT)) as found:
         assert found is not None
         until(lambda: not found.unknown)
         yield found
@@ -117,7 +117,7 @@ def test_what_a_gpu_does_not_say_is_no_fault(library: Path) -> None:
         (gpu,) = opened.gpus()
         assert opened.read(gpu) == Reading()
         assert not opened.listen([gpu])
-    with watching(GpuSettings(**PROMPT, memory=0.5, watts=100)) as found:
+    with watching(GpuHealthSettings(**PROMPT, memory=0.5, watts=100)) as found:
         assert found is not None
         until(lambda: not found.unknown)
         assert found.faults == ""
@@ -134,7 +134,7 @@ def test_a_driver_that_cannot_be_asked_is_unknown_and_no_fault_until_it_can(
     library: Path, code: int, says: str
 ) -> None:
     say(library, init=code)
-    with watching(GpuSettings(**PROMPT)) as found:
+    with watching(GpuHealthSettings(**PROMPT)) as found:
         assert found is not None
         until(lambda: says in found.unknown)
         assert found.faults == ""
@@ -145,7 +145,7 @@ def test_a_driver_that_cannot_be_asked_is_unknown_and_no_fault_until_it_can(
 
 def test_without_a_driver_nothing_is_known() -> None:
     uninstall()
-    with watching(GpuSettings(**PROMPT)) as found:
+    with watching(GpuHealthSettings(**PROMPT)) as found:
         assert found is not None
         until(lambda: "Shared Library Not Found" in found.unknown)
         assert found.faults == ""
@@ -168,7 +168,7 @@ def test_a_mig_device_has_its_own_memory_and_the_xids_of_its_gpu(
     library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(nvml.VISIBLE, MIG)
-    with watching(GpuSettings(**PROMPT)) as found:
+    with watching(GpuHealthSettings(**PROMPT)) as found:
         assert found is not None
         until(lambda: not found.unknown)
         assert metric("plumbline_gpu_memory_total_bytes", gpu=MIG) == (80 << 30) // 7
@@ -186,7 +186,7 @@ def test_a_gpu_that_is_not_there_is_told(
 
 
 def test_what_passes_in_time_is_no_fault() -> None:
-    judge = Judge(GpuSettings(patience_seconds=30, watts=400, memory=0.9))
+    judge = Judge(GpuHealthSettings(patience_seconds=30, watts=400, memory=0.9))
     hot = Reading(celsius=95, watts=500, memory_used=95, memory_total=100)
     judge.see(hot, 0.0)
     judge.see(hot, 29.0)

@@ -15,7 +15,7 @@ from tests.prometheus import OBJECTIVES, needs_promtool, promtool
 
 STRICT = SloSettings(
     days=7,
-    least=100,
+    min_events=100,
     availability=0.9995,
     retrieval=RetrievalObjective(share=0.99, seconds=1),
 )
