@@ -17,6 +17,7 @@ from rag.api.app import create_app
 from rag.api.connections import BoundedProtocol
 from rag.build.waiting import drain_seconds
 from rag.cli.draining_server import DrainingServer
+from rag.cli.handed_server import HandedServer
 from rag.cli.server_processes import ServerProcesses, check_shareable
 from rag.errors import ConfigError
 from rag.privacy.redaction import words
@@ -53,22 +54,29 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     print(line, file=sys.stderr)  # noqa: T201
     one = partial(_serve_one, settings, host, url)
     if settings.server.processes > 1:
-        ServerProcesses(one, listener, settings.server.processes).run()
+        ServerProcesses(partial(one, HandedServer), listener, settings.server.processes).run()
     else:
-        one(listener)
+        one(DrainingServer, listener)
     return 0
 
 
 def _serve_one(
-    settings: Settings, host: str, url: str, listener: socket.socket, waits: bool = False
+    settings: Settings,
+    host: str,
+    url: str,
+    kind: type[DrainingServer],
+    connections: socket.socket,
+    *,
+    waits: bool = False,
 ) -> None:
     """Serves in this process until stopped.
 
     Args:
         settings: those of the service.
-        host: the address that it listens on.
+        host: the address that is listened on.
         url: its own.
-        listener: has the connections.
+        kind: the class of the server.
+        connections: a listener, or the line of a `HandedServer`.
         waits: it takes none before its models are loaded, because other processes do.
 
     Raises:
@@ -82,13 +90,13 @@ def _serve_one(
         waits=waits,
         on_failure=lambda: setattr(server, "should_exit", True),
     )
-    server = DrainingServer(
+    server = kind(
         _config(app, settings.server),
         running=app.state.running,
         seconds=drain_seconds(settings),
         notice=settings.server.stop_notice,
     )
-    server.run(sockets=[listener])
+    server.run(sockets=[connections])
     if failure := app.state.running.failure:
         raise failure
 
