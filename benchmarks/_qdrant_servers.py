@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -89,6 +90,27 @@ async def _local() -> None:
     async with grpc_port() as port:
         print(port, flush=True)
         await asyncio.Event().wait()
+
+
+@contextlib.contextmanager
+def stand_in(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The port of one of these servers, and its process."""
+    command = [sys.executable, "-m", "benchmarks._qdrant_servers", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout
+            yield process.stdout.readline().strip(), process
+        finally:
+            process.terminate()
+
+
+def replay_from_here(replay: subprocess.Popen[str]) -> None:
+    """Lets a replaying server pass nothing on any more."""
+    assert replay.stdin
+    assert replay.stdout
+    print(GO, file=replay.stdin, flush=True)
+    replay.stdout.readline()
 
 
 SERVERS: dict[str, Callable[..., Any]] = {"local": _local, "replay": _replay}

@@ -6,13 +6,16 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +85,15 @@ def launched(env: Mapping[str, str], rag: str = RAG) -> Iterator[Server]:
     """
     command = [rag, "serve", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
         try:
-            line = process.stderr.readline() if process.stderr else ""
+            line = process.stderr.readline()
             url = re.search(r"http://127\.0\.0\.1:\d+", line)
             if url is None:
                 raise RuntimeError(f"`rag serve` does not say where: {line!r}")
+            # Read to the end: with a full pipe the server would wait for ever.
+            rest = partial(shutil.copyfileobj, process.stderr, sys.stderr)
+            threading.Thread(target=rest, daemon=True).start()
             yield Server(url[0], process.pid)
         finally:
             process.terminate()

@@ -9,18 +9,7 @@ from functools import partial
 
 from rag.api.connections import BoundedProtocol
 from rag.cli.draining_server import DrainingServer
-
-TAKES = b"\1"
-"""Sent to the other process once this one takes connections."""
-
-
-def hand(line: socket.socket, connection: socket.socket) -> None:
-    """Hands a connection to the process at the other end of the line.
-
-    Raises:
-        OSError: It takes none, or has not taken those that it was handed before.
-    """
-    socket.send_fds(line, [b"\0"], [connection.fileno()], socket.MSG_DONTWAIT)
+from rag.cli.server_processes import TAKES
 
 
 class HandedServer(DrainingServer):

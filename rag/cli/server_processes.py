@@ -19,7 +19,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from rag.cli.handed_server import TAKES, hand
 from rag.errors import ConfigError, RagError
 from rag.process import shared_process
 from rag.settings.generation import VllmModelSettings
@@ -34,6 +33,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 LASTING_SECONDS = 60.0
 """After this time a process has lasted: the next pause is the first again."""
 LOOK_SECONDS = 0.5
+TAKES = b"\1"
+"""Sent by a process once it takes connections."""
 _ACCEPTED_AT_ONCE = 64
 _spawn = multiprocessing.get_context("spawn")
 _log = logging.getLogger(__name__)
@@ -207,6 +208,15 @@ class ServerProcesses:
         self._stopping = True
         for child in self._children:
             child.process.terminate()
+
+
+def hand(line: socket.socket, connection: socket.socket) -> None:
+    """Hands a connection to the process at the other end of a line.
+
+    Raises:
+        OSError: It takes none, or has not taken those that it was handed before.
+    """
+    socket.send_fds(line, [b"\0"], [connection.fileno()], socket.MSG_DONTWAIT)
 
 
 @contextlib.contextmanager

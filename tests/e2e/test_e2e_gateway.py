@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import json
 import ssl
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.certificates import certificate_for_loopback
 from tests.servers import PATIENCE, Json, Server, contents, launched, rag, serving, submit, wait_for
 
 ON = {"RAG_GATEWAY__ENABLED": "true", "RAG_LOG__FORMAT": "json"}
@@ -284,31 +279,7 @@ def test_a_service_beyond_loopback_needs_the_gateway_or_a_setting_that_insists(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plumbline")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    cert, private = folder / "cert.pem", folder / "key.pem"
-    cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
-    private.write_bytes(key.private_bytes(*form, serialization.NoEncryption()))
-    secret = serialization.BestAvailableEncryption(b"passphrase")
-    (folder / "locked.pem").write_bytes(key.private_bytes(*form, secret))
-    return cert, private
+    return certificate_for_loopback(tmp_path_factory.mktemp("tls"))
 
 
 def test_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
