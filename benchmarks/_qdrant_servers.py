@@ -23,14 +23,15 @@ from tests.qdrant_grpc import grpc_port
 
 SEARCH = "/qdrant.Points/QueryBatch"
 GO = "replay"
-"""The line on standard input from which on nothing is passed on."""
+"""The line on standard input from which on what was kept is given again."""
 
 
 class Replay(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Answers as the server behind did.
 
     No two searches are alike: they get the answers to those kept, by turns, and all else the one
-    to just this request. So a question's texts are those of the matches that it was given.
+    to just this request. So a question's texts are those of the matches that it was given. The few
+    other requests that come for the first time, such as those of an interval, are passed on.
     """
 
     def __init__(self, behind: grpc.aio.Channel) -> None:
@@ -44,23 +45,21 @@ class Replay(grpc.GenericRpcHandler):  # type: ignore[misc]
         return grpc.unary_unary_rpc_method_handler(partial(self._answer, details.method))
 
     def replay(self) -> None:
-        """From here on nothing is passed on."""
+        """From here on what was kept is given again."""
         searches = [answer for (method, _), answer in self._kept.items() if method == SEARCH]
         self._searches = itertools.cycle(searches)
 
     async def _answer(self, method: str, request: bytes, context: Any) -> bytes:
-        if self._searches is None:
-            try:
-                answer: bytes = await self._behind.unary_unary(method)(request)
-            except grpc.aio.AioRpcError as error:
-                await context.abort(error.code(), error.details() or "")
-            self._kept[method, request] = answer
-            return answer
-        if method == SEARCH:
+        if self._searches is not None and method == SEARCH:
             return next(self._searches)
-        if (method, request) not in self._kept:
-            await context.abort(grpc.StatusCode.INTERNAL, f"no answer to this {method} was kept")
-        return self._kept[method, request]
+        if self._searches is not None and (method, request) in self._kept:
+            return self._kept[method, request]
+        try:
+            answer: bytes = await self._behind.unary_unary(method)(request)
+        except grpc.aio.AioRpcError as error:
+            await context.abort(error.code(), error.details() or "")
+        self._kept[method, request] = answer
+        return answer
 
 
 @contextlib.asynccontextmanager
@@ -106,7 +105,7 @@ def stand_in(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 
 def replay_from_here(replay: subprocess.Popen[str]) -> None:
-    """Lets a replaying server pass nothing on any more."""
+    """Lets a replaying server give again what it has kept."""
     assert replay.stdin
     assert replay.stdout
     print(GO, file=replay.stdin, flush=True)

@@ -15,7 +15,6 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +85,18 @@ def launched(env: Mapping[str, str], rag: str = RAG) -> Iterator[Server]:
     command = [rag, "serve", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
+        # Its messages are read to the end: with a full pipe it would wait for ever.
+        rest = threading.Thread(target=shutil.copyfileobj, args=(process.stderr, sys.stderr))
         try:
             line = process.stderr.readline()
+            rest.start()
             url = re.search(r"http://127\.0\.0\.1:\d+", line)
             if url is None:
                 raise RuntimeError(f"`rag serve` does not say where: {line!r}")
-            # Read to the end: with a full pipe the server would wait for ever.
-            rest = partial(shutil.copyfileobj, process.stderr, sys.stderr)
-            threading.Thread(target=rest, daemon=True).start()
             yield Server(url[0], process.pid)
         finally:
             process.terminate()
+            rest.join()
 
 
 @contextlib.contextmanager

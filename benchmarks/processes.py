@@ -19,7 +19,7 @@ from benchmarks import _core_floors as floors
 from benchmarks._common import Report, SkippedError, Target
 from benchmarks._shared_core import Case, Work, opened
 
-SECONDS, FLOOR_SECONDS, ROUNDS = 4.0, 2.0, 2
+SECONDS, FLOOR_SECONDS, ROUNDS = 3.0, 2.0, 2
 WORK: tuple[Work, ...] = ("searches", "hits")
 
 
