@@ -12,12 +12,13 @@ import contextlib
 import itertools
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import grpc
 import uvloop
+from qdrant_client import grpc as wire
 
 from tests.qdrant_grpc import grpc_port
 
@@ -29,16 +30,17 @@ GO = "replay"
 class Replay(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Answers as the server behind did.
 
-    No two searches are alike: they get the answers to those kept, by turns, and all else the one
-    to just this request. So a question's texts are those of the matches that it was given. The few
-    other requests that come for the first time, such as those of an interval, are passed on.
+    A request that it has kept gets its answer, and another search the answers to those that differ
+    in their texts alone, by turns. So a question's texts are those of the matches that it was
+    given. The few other requests that come for the first time are passed on.
     """
 
     def __init__(self, behind: grpc.aio.Channel) -> None:
         """Take a channel that is the caller's to close."""
         self._behind = behind
         self._kept: dict[tuple[str, bytes], bytes] = {}
-        self._searches: Iterator[bytes] | None = None
+        self._searches: Mapping[Hashable, Iterator[bytes]] = {}
+        """Answers by turns, by the kind of search."""
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """The handler of whatever method, of bytes."""
@@ -46,20 +48,29 @@ class Replay(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def replay(self) -> None:
         """From here on what was kept is given again."""
-        searches = [answer for (method, _), answer in self._kept.items() if method == SEARCH]
-        self._searches = itertools.cycle(searches)
+        kept: dict[Hashable, list[bytes]] = {}
+        for (method, request), answer in self._kept.items():
+            if method == SEARCH:
+                kept.setdefault(_kind(request), []).append(answer)
+        self._searches = {kind: itertools.cycle(answers) for kind, answers in kept.items()}
 
     async def _answer(self, method: str, request: bytes, context: Any) -> bytes:
-        if self._searches is not None and method == SEARCH:
-            return next(self._searches)
-        if self._searches is not None and (method, request) in self._kept:
+        if self._searches and (method, request) in self._kept:
             return self._kept[method, request]
+        if self._searches and method == SEARCH and (alike := self._searches.get(_kind(request))):
+            return next(alike)
         try:
             answer: bytes = await self._behind.unary_unary(method)(request)
         except grpc.aio.AioRpcError as error:
             await context.abort(error.code(), error.details() or "")
         self._kept[method, request] = answer
         return answer
+
+
+def _kind(search: bytes) -> Hashable:
+    """What two searches have in common that differ in their texts alone."""
+    queries = wire.QueryBatchPoints.FromString(search).query_points
+    return tuple((each.using, each.limit, each.with_vectors.enable) for each in queries)
 
 
 @contextlib.asynccontextmanager

@@ -30,6 +30,7 @@ CLIENTS = 4
 def on_servers(port: int, postgres: PostgresServer) -> dict[str, str]:
     return {
         "RAG_SERVER__PROCESSES": "2",
+        "RAG_LIMITS__QUERY_SECONDS": "600",  # questions wait for an encoder that is started again
         "RAG_INDEX__KIND": "qdrant",
         "RAG_INDEX__URL": f"http://127.0.0.1:{port}",
         "RAG_INDEX__GRPC_PORT": str(port),
