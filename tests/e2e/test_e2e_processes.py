@@ -115,7 +115,8 @@ def _share_connections(server: Server, processes: set[int]) -> None:
     with ExitStack() as stack:
         for _ in range(2 * CLIENTS):
             assert stack.enter_context(server.client()).get("/healthz").is_success
-        assert [connections(server, pid) for pid in processes] == [CLIENTS, CLIENTS]
+        # The test has others, too, which may still be open.
+        assert min(connections(server, pid) for pid in processes) >= CLIENTS
 
 
 def _encoder_replaced(server: Server, killed: int) -> None:
