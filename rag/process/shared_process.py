@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import pickle
+import select
 import socket
 import sys
 import threading
@@ -18,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from rag.errors import UpstreamError
 from rag.process.child_process import Child, ChildProcess, Worker, launched
@@ -146,15 +147,23 @@ def _leave(lanes: Sequence[socket.socket]) -> None:
 class _Server:
     """Answers calls on all lanes, one thread for each, until the last is closed."""
 
-    def __init__(self, worker: Worker[Any, Any], most: int) -> None:
+    def __init__(self, worker: Worker[Any, Any], most: int, listener: socket.socket) -> None:
         self._worker = worker
         self._turns = threading.Semaphore(most)
+        self._listener = listener
         self._count = 0
         self._counting = threading.Lock()
 
-    def open(self, lane: socket.socket) -> None:
-        with self._counting:
-            self._count += 1
+    def serve(self, lane: socket.socket) -> NoReturn:
+        """Serves this lane and those that come."""
+        self._open(lane)
+        while True:
+            select.select([self._listener], [], [])
+            with self._counting:  # so that each lane either waits or is counted
+                self._open(self._listener.accept()[0])
+
+    def _open(self, lane: socket.socket) -> None:
+        self._count += 1
         threading.Thread(target=self._answer, args=(lane,), daemon=True).start()
 
     def _answer(self, lane: socket.socket) -> None:
@@ -165,7 +174,7 @@ class _Server:
         except (OSError, EOFError):  # who called has left
             with self._counting:
                 self._count -= 1
-                if not self._count:
+                if not self._count and not select.select([self._listener], [], [], 0)[0]:
                     os._exit(0)
 
     def _call(self, item: Any) -> Any:
@@ -195,10 +204,7 @@ def main() -> None:
         return
     if not workers:
         return
-    server = _Server(workers[0], int(sys.argv[3]))
-    while True:
-        server.open(lane)
-        lane, _ = listener.accept()
+    _Server(workers[0], int(sys.argv[3]), listener).serve(lane)
 
 
 if __name__ == "__main__":
