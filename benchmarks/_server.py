@@ -6,11 +6,12 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Server:
         """
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            with contextlib.suppress(urllib.error.URLError):
+            with contextlib.suppress(OSError):  # also a slow answer
                 urllib.request.urlopen(f"{self.url}/readyz", timeout=5).close()
                 return
             time.sleep(PAUSE)
@@ -83,14 +84,19 @@ def launched(env: Mapping[str, str], rag: str = RAG) -> Iterator[Server]:
     """
     command = [rag, "serve", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        # Its messages are read to the end: with a full pipe it would wait for ever.
+        rest = threading.Thread(target=shutil.copyfileobj, args=(process.stderr, sys.stderr))
         try:
-            line = process.stderr.readline() if process.stderr else ""
+            line = process.stderr.readline()
+            rest.start()
             url = re.search(r"http://127\.0\.0\.1:\d+", line)
             if url is None:
                 raise RuntimeError(f"`rag serve` does not say where: {line!r}")
             yield Server(url[0], process.pid)
         finally:
             process.terminate()
+            rest.join()
 
 
 @contextlib.contextmanager

@@ -16,8 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import subprocess
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +27,7 @@ import psutil
 from qdrant_client import QdrantClient
 
 from benchmarks._common import Report, Target, ingest, p50
-from benchmarks._qdrant_servers import GO
+from benchmarks._qdrant_servers import replay_from_here, stand_in
 from benchmarks._rankings import corpus_of, submission
 from benchmarks._server import Server, launched
 from benchmarks.rest import CLIENTS, WARM_SECONDS, load
@@ -79,15 +77,13 @@ def run() -> Report:
             served = stack.enter_context(_serving(data, index))
             _compare(report, "Qdrant", texts, embedded, served)
             return report
-        local, _ = stack.enter_context(_stand_in("local"))
+        local, _ = stack.enter_context(stand_in("local"))
         asyncio.run(_fill(data, corpus, _at(local)))
-        port, replay = stack.enter_context(_stand_in("replay", local))
+        port, replay = stack.enter_context(stand_in("replay", local))
         served = stack.enter_context(_serving(data, _at(port)))
         load(served.url, clients=1, seconds=KEPT_SECONDS, questions=texts)
         _compare(report, "local mode", texts, embedded, served, rounds=1)
-        print(GO, file=replay.stdin, flush=True)
-        assert replay.stdout
-        replay.stdout.readline()  # nothing is passed on any more
+        replay_from_here(replay)
         _compare(report, "replayed", texts, embedded, served)
     report.notes.append(
         "QDRANT_URL names no server: none of this was run on one. `local mode` is the tests'"
@@ -211,16 +207,3 @@ def _remove(index: Index) -> None:
         if each.name.startswith(index["prefix"]):
             client.delete_collection(each.name)
     client.close()
-
-
-@contextlib.contextmanager
-def _stand_in(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The port of a server of `_qdrant_servers`, and its process."""
-    command = [sys.executable, "-m", "benchmarks._qdrant_servers", *arguments]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        try:
-            assert process.stdout
-            yield process.stdout.readline().strip(), process
-        finally:
-            process.terminate()

@@ -12,8 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """Writes a certificate for 127.0.0.1 that signs itself, and its key; returns both files."""
+def certificate_for_loopback(folder: Path) -> tuple[Path, Path]:
+    """Makes a certificate for 127.0.0.1 that signs itself, its key, and `locked.pem`.
+
+    That is the key with a passphrase.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plumbline")])
     now = dt.datetime.now(dt.UTC)
@@ -34,4 +37,6 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
     private.write_bytes(key.private_bytes(*form, serialization.NoEncryption()))
+    secret = serialization.BestAvailableEncryption(b"passphrase")
+    (folder / "locked.pem").write_bytes(key.private_bytes(*form, secret))
     return cert, private

@@ -44,6 +44,7 @@ import rag.cli.index
 import rag.cli.ingest
 import rag.cli.main
 import rag.cli.mcp
+import rag.cli.one_server
 import rag.cli.reindex
 import rag.cli.serve
 import rag.gateway.buckets_redis

@@ -67,10 +67,14 @@ class PostgresServer:
 
         pg_ctl(["-m", mode, "stop"], pgdata=self._folder, user=self._server.system_user)
 
+    @property
+    def pid(self) -> int:
+        return int((self._folder / "postmaster.pid").read_text().split()[0])
+
     def signal(self, number: int) -> None:
         """Sends a signal to all processes of the server."""
-        parent = int((self._folder / "postmaster.pid").read_text().split()[0])
-        for process in (psutil.Process(parent), *psutil.Process(parent).children()):
+        parent = psutil.Process(self.pid)
+        for process in (parent, *parent.children()):
             process.send_signal(number)
 
     def run(self, *statements: str) -> None:

@@ -29,6 +29,10 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self._port}/0"
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def start(self) -> None:
         durable = ["--appendonly", "yes"] if self._durable else ["--save", ""]
         self._process = subprocess.Popen(

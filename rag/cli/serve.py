@@ -1,4 +1,4 @@
-"""`rag serve`: runs uvicorn on one loop, and prints the lines that a person needs to see."""
+"""`rag serve`: listens, and prints the lines that a person needs to see."""
 
 from __future__ import annotations
 
@@ -7,27 +7,17 @@ import resource
 import socket
 import ssl
 import sys
-from contextlib import nullcontext
 from functools import partial
 from ipaddress import ip_address
 
-import uvicorn
-from fastapi import FastAPI
-
-from rag.api.app import create_app
-from rag.api.connections import BoundedProtocol
-from rag.build.waiting import drain_seconds
-from rag.cli.draining_server import DrainingServer
 from rag.cli.server_processes import ServerProcesses, check_shareable
 from rag.errors import ConfigError
-from rag.operations.notices.looking import watching
 from rag.privacy.redaction import words
+from rag.process.imports import importing
 from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs
 
-CUT_SECONDS = 5
-"""Seconds for what is still under way when the time for it is over, or after a second signal."""
 DESCRIPTORS = 8192
 """Files that may be open; a connection is one, and takes some 20 KiB of memory."""
 _log = logging.getLogger(__name__)
@@ -57,64 +47,18 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
         one = partial(_serve_one, settings, host, url)
         ServerProcesses(one, listener, settings.server).run()
     else:
-        _serve_one(settings, host, url, listener, notices=True)
+        _serve_one(settings, host, url, listener, waits=None)
     return 0
 
 
 def _serve_one(
-    settings: Settings,
-    host: str,
-    url: str,
-    listener: socket.socket,
-    waits: bool = False,
-    *,
-    notices: bool = False,
+    settings: Settings, host: str, url: str, connections: socket.socket, *, waits: bool | None
 ) -> None:
-    """Serves in this process until stopped.
+    """Serves in this process until stopped; arguments and errors as those of `serve_one`."""
+    with importing():  # here: a process that only hands over connections needs none of it
+        from rag.cli.one_server import serve_one
 
-    Args:
-        settings: those of the service.
-        host: the address that it listens on.
-        url: its own.
-        listener: has the connections.
-        waits: it takes none before its models are loaded, because other processes do.
-        notices: it looks for a notice itself; of several processes, their parent does.
-
-    Raises:
-        RagError: It cannot start.
-    """
-    logs.configure(settings.log.format)
-    app = create_app(
-        settings,
-        url=url,
-        host=host,
-        waits=waits,
-        on_failure=lambda: setattr(server, "should_exit", True),
-    )
-    server = DrainingServer(
-        _config(app, settings.server),
-        running=app.state.running,
-        seconds=drain_seconds(settings),
-    )
-    with watching(settings.server, server.take_notice) if notices else nullcontext():
-        server.run(sockets=[listener])
-    if failure := app.state.running.failure:
-        raise failure
-
-
-def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=BoundedProtocol,
-        log_config=None,
-        access_log=False,
-        # Both: uvicorn would believe 127.0.0.1 by default, or FORWARDED_ALLOW_IPS.
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
-        timeout_graceful_shutdown=CUT_SECONDS,
-    )
+    serve_one(settings, host, url, connections, waits=waits)
 
 
 def _raise_descriptors() -> None:

@@ -12,22 +12,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 from rag.errors import ConfigError, RagError
 from rag.operations.notices.looking import watching
+from rag.process import shared_process
 from rag.settings.generation import VllmModelSettings
 from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings
 from rag.telemetry import metrics
 
-Serve = Callable[[socket.socket, bool], None]
-"""Serves on a listener until stopped. True: it takes connections once its models are loaded, not
-before. It is picklable."""
+Serve = Callable[..., None]
+"""Serves the connections that arrive on a line until stopped. If it `waits`, it takes them once its
+models are loaded, not before. It is picklable."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before a process that died is started again; each pause is twice the one before."""
 LASTING_SECONDS = 60.0
@@ -35,6 +37,9 @@ LASTING_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 _NOTICE = b"\0"
 """What stands among the numbers of signals for a notice: no signal has this number."""
+TAKES = b"\1"
+"""Sent by a process once it takes connections."""
+_ACCEPTED_AT_ONCE = 64
 _spawn = multiprocessing.get_context("spawn")
 _log = logging.getLogger(__name__)
 
@@ -69,23 +74,32 @@ class _Child:
     line: Connection
     """Its other end closes when this process ends, however it does: the child then ends, too. It
     carries the error for which a child cannot start."""
+    connections: socket.socket
+    """Connections are handed to the child on it, once the child has said that it takes them."""
     started: float
     pause: float
     is_first: bool
+    takes: bool | None = None
+    """True: it takes connections; None: not yet; False: no more."""
 
 
 class ServerProcesses:
-    """Runs processes that accept connections from one listener, until a signal or a notice.
+    """Runs processes that serve the connections to one listener, until a signal or a notice.
 
-    At the first, they end what they have begun. Each signal to stop is passed on, and so is a
-    notice; the signal that follows a notice says the same, and is not.
+    This process accepts the connections, and hands them to the others by turns: if each accepted
+    for itself, whichever runs first would have most of those that come together.
+
+    At the first signal or notice, they end what they have begun. Each signal to stop is passed on,
+    and so is a notice; the signal that follows a notice says the same, and is not.
     """
 
     def __init__(self, serve: Serve, listener: socket.socket, settings: ServerSettings) -> None:
         self._serve = serve
         self._listener = listener
+        listener.setblocking(False)
         self._settings = settings
         self._children: list[_Child] = []
+        """The one that was last handed a connection is the last."""
         self._due: list[tuple[float, float]] = []
         """When a process is started in the place of one that died, and the pause before."""
         self._stopping = self._noticed = False
@@ -98,37 +112,84 @@ class ServerProcesses:
             RagError: They cannot start.
         """
         with (
-            tempfile.TemporaryDirectory(prefix="plumbline-metrics-") as folder,
+            tempfile.TemporaryDirectory(prefix="plumbline-") as folder,
             _signals() as (signals, sending),
             watching(self._settings, partial(sending.send, _NOTICE)),
         ):
             os.environ[metrics.FOLDER_VARIABLE] = folder
+            os.environ[shared_process.FOLDER_VARIABLE] = folder
             count = self._settings.processes
             self._children = [self._start(FIRST_PAUSE, is_first=True) for _ in range(count)]
             while self._children or not self._stopping:
-                by_sentinel = {child.process.sentinel: child for child in self._children}
-                for ready in wait([signals, *by_sentinel], LOOK_SECONDS if self._due else None):
-                    if ready is signals:
-                        for number in signals.recv(64):
-                            self._told_to_stop(by_notice=number == _NOTICE[0])
-                    elif isinstance(ready, int):
-                        self._bury(by_sentinel[ready])
+                watched = self._watched(signals)
+                for ready in wait(list(watched), LOOK_SECONDS if self._due else None):
+                    watched[ready]()
                 self._replace()
         if self._failure is not None:
             raise self._failure
 
+    def _watched(self, signals: socket.socket) -> Mapping[Any, Callable[[], None]]:
+        """Returns what is waited for, and what is then done."""
+        watched: dict[Any, Callable[[], None]] = {signals: partial(self._pass_on, signals)}
+        for child in self._children:
+            watched[child.process.sentinel] = partial(self._bury, child)
+            if child.takes is None:
+                watched[child.connections] = partial(self._hear, child)
+        if any(child.takes for child in self._children):
+            watched[self._listener] = self._accept
+        return watched
+
+    def _pass_on(self, signals: socket.socket) -> None:
+        for number in signals.recv(64):
+            self._told_to_stop(by_notice=number == _NOTICE[0])
+
+    def _hear(self, child: _Child) -> None:
+        """Learns that a child takes connections, or never will."""
+        if child in self._children:  # it did not end in the same moment
+            child.takes = child.connections.recv(1) == TAKES
+
+    def _accept(self) -> None:
+        """Hands over the connections that wait; some of very many, for signals come between."""
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):  # the client has gone
+                return
+            except OSError as error:
+                _log.error("No connection can be accepted (%s).", error.strerror)
+                time.sleep(LOOK_SECONDS)
+                return
+            with connection:
+                self._hand_over(connection)
+
+    def _hand_over(self, connection: socket.socket) -> None:
+        for child in [each for each in self._children if each.takes]:
+            try:
+                hand(child.connections, connection)
+            except BlockingIOError:  # its loop is late: the next one
+                continue
+            except OSError:  # it ends
+                child.takes = False
+                continue
+            self._children.remove(child)
+            self._children.append(child)
+            return
+        _log.error("A connection was closed: no process takes it.")
+
     def _start(self, pause: float, *, is_first: bool) -> _Child:
         line, other = _spawn.Pipe()
-        args = (self._serve, self._listener, other, not is_first)
+        connections, handed = socket.socketpair()
+        args = (self._serve, handed, other, not is_first)
         process = _spawn.Process(target=_run, args=args)
         process.start()
         other.close()
-        return _Child(process, line, time.monotonic(), pause, is_first)
+        handed.close()
+        return _Child(process, line, connections, time.monotonic(), pause, is_first)
 
     def _bury(self, child: _Child) -> None:
         child.process.join()
         self._children.remove(child)
-        with child.line:
+        with child.line, child.connections:
             failure = _failure_of(child)
         metrics.process_ended(child.process.pid)
         if self._stopping:
@@ -166,6 +227,15 @@ class ServerProcesses:
             child.process.terminate()
 
 
+def hand(line: socket.socket, connection: socket.socket) -> None:
+    """Hands a connection to the process at the other end of a line.
+
+    Raises:
+        OSError: It takes none, or has not taken those that it was handed before.
+    """
+    socket.send_fds(line, [b"\0"], [connection.fileno()], socket.MSG_DONTWAIT)
+
+
 @contextlib.contextmanager
 def _signals() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Yields a socket that has a byte for each signal to stop, its number, and the other end."""
@@ -188,12 +258,12 @@ def _failure_of(child: _Child) -> RagError | None:
         return None
 
 
-def _run(serve: Serve, listener: socket.socket, line: Connection, waits: bool) -> None:
+def _run(serve: Serve, handed: socket.socket, line: Connection, waits: bool) -> None:
     """Serves in a process of its own, which ends when its parent has ended."""
     os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which passes it on
     threading.Thread(target=_follow, args=(line,), daemon=True).start()
     try:
-        serve(listener, waits)
+        serve(handed, waits=waits)
     except RagError as error:
         line.send(error)
         sys.exit(1)

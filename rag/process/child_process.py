@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 import socket
 import subprocess
 import sys
 import threading
-import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,25 +25,32 @@ from typing import Any, Generic, TypeVar
 
 from rag.errors import RagError, UpstreamError
 from rag.process.imports import importing
+from rag.process.pickled_messages import attempt, message, opened, read, receive, send
 
 T = TypeVar("T")
 R = TypeVar("R")
 Worker = Callable[[T], R]
-_LENGTH = 8
-_LARGE = 1 << 20
-_PRIVATE = ("RAG_", "LANGFUSE_", "OTEL_", "OPENAI_")
+_PRIVATE = ("RAG_", "LANGFUSE_", "OTEL_", "OPENAI_", "PLUMBLINE_")
 
 
 @dataclass(frozen=True, slots=True)
-class _Child:
-    process: subprocess.Popen[bytes]
+class Child:
+    """A process as its caller sees it."""
+
     idle: deque[socket.socket]
+    """The lanes on which no call is under way."""
+    kill: Callable[[], object]
+    """Ends the process without a request to stop, for its work has no side effects; if others use
+    it as well, ends our use of it alone."""
+    wait: Callable[[], object] | None = None
+    """Waits for its end; None if it goes on for others."""
 
     def end(self) -> None:
-        """Kills the process, without a request to stop: its work has no side effects."""
-        self.process.kill()
-        self.process.wait()
-        for lane in tuple(self.idle):  # a call on another lane sees its end and closes it
+        """Ends it; a call under way sees that."""
+        self.kill()
+        if self.wait is not None:
+            self.wait()
+        for lane in tuple(self.idle):  # a call on another lane closes it
             lane.close()
 
 
@@ -114,10 +119,10 @@ class ChildProcess(Generic[T, R]):
             lane = child.idle.popleft()
             try:
                 async with asyncio.timeout(self._seconds):
-                    await _send(lane, item)
-                    answer = await _receive(lane)
+                    await send(lane, item)
+                    answer = await receive(lane)
             except TimeoutError:
-                child.process.kill()
+                child.kill()
                 lane.shutdown(socket.SHUT_RDWR)  # a late answer would go to the next call
                 raise
             except (OSError, EOFError):
@@ -129,7 +134,7 @@ class ChildProcess(Generic[T, R]):
                 raise
             finally:
                 child.idle.append(lane)
-            return _opened(answer)  # type: ignore[no-any-return]
+            return opened(answer)  # type: ignore[no-any-return]
         raise UpstreamError(
             f"The process of the {self._name} ended twice over one call, most likely for lack of"
             " memory.",
@@ -142,7 +147,7 @@ class ChildProcess(Generic[T, R]):
             self._closed = True
             self._child.end()
 
-    def _replace(self, dead: _Child) -> None:
+    def _replace(self, dead: Child) -> None:
         with self._starting:
             if self._closed:
                 raise UpstreamError(f"The {self._name} is closed.")
@@ -156,42 +161,23 @@ class ChildProcess(Generic[T, R]):
                     f"The {self._name} cannot be started again: {error}", detail=error.detail
                 ) from error
 
-    def _start(self) -> _Child:
+    def _start(self) -> Child:
         pairs = [socket.socketpair() for _ in range(self._lanes)]
         theirs = [their.fileno() for _, their in pairs]
-        # -P: modules are not imported from the current folder.
-        # A new session: a Ctrl-C in the terminal reaches the parent alone, which ends the child.
         try:
-            process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "rag.process.child_process",
-                    self._name,
-                    *map(str, theirs),
-                ],
-                pass_fds=theirs,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # ours is for results: no library may write there
-                env=_without_settings(os.environ),
-                start_new_session=True,
-            )
-        except OSError as error:
+            process = launched("rag.process.child_process", self._name, theirs)
+        except UpstreamError:
             for our, _ in pairs:
                 our.close()
-            raise UpstreamError(
-                f"The process of the {self._name} cannot be started: {error.strerror}. Most likely"
-                " there are too many processes, or too little memory."
-            ) from error
+            raise
         finally:
             for _, their in pairs:
                 their.close()
         lanes = [our for our, _ in pairs]
-        child = _Child(process, deque(lanes))
+        child = Child(deque(lanes), kill=process.kill, wait=process.wait)
         try:
-            lanes[0].sendall(_message(self._load))
-            self.about = _opened(_read(lanes[0]))
+            lanes[0].sendall(message(self._load))
+            self.about = opened(read(lanes[0]))
         except (OSError, EOFError) as error:
             child.end()
             raise UpstreamError(
@@ -206,6 +192,38 @@ class ChildProcess(Generic[T, R]):
         return child
 
 
+def launched(
+    module: str, name: str, descriptors: Sequence[int], *numbers: int
+) -> subprocess.Popen[bytes]:
+    """Starts a module of ours in an interpreter of its own.
+
+    Args:
+        module: its `main` gets the other arguments from the command line.
+        name: the worker's, which process lists show.
+        descriptors: those of ours that it has as well.
+        numbers: further arguments.
+
+    Raises:
+        UpstreamError: It cannot be started.
+    """
+    try:
+        # -P: modules are not imported from the current folder.
+        # A new session: a Ctrl-C in the terminal reaches the parent alone, which ends the child.
+        return subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
+            [sys.executable, "-P", "-m", module, name, *map(str, (*descriptors, *numbers))],
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # ours is for results: no library may write there
+            env=_without_settings(os.environ),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise UpstreamError(
+            f"The process of the {name} cannot be started: {error.strerror}. Most likely there are"
+            " too many processes, or too little memory."
+        ) from error
+
+
 def _close(starting: asyncio.Future[ChildProcess[Any, Any]]) -> None:
     if not starting.cancelled() and starting.exception() is None:
         starting.result().close()
@@ -214,62 +232,6 @@ def _close(starting: asyncio.Future[ChildProcess[Any, Any]]) -> None:
 def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """Returns the environment without settings, whose passwords a hostile file could read."""
     return {n: value for n, value in environ.items() if not n.upper().startswith(_PRIVATE)}
-
-
-def _message(content: object) -> bytes:
-    data = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
-    return len(data).to_bytes(_LENGTH) + data
-
-
-def _opened(answer: tuple[bool, Any]) -> Any:
-    good, content = answer
-    if not good:
-        raise content
-    return content
-
-
-async def _send(lane: socket.socket, content: object) -> None:
-    await asyncio.get_running_loop().sock_sendall(lane, _message(content))
-
-
-async def _receive(lane: socket.socket) -> tuple[bool, Any]:
-    loop = asyncio.get_running_loop()
-
-    async def exactly(size: int) -> bytearray:
-        data = bytearray(size)
-        seen = 0
-        while seen < size:
-            got = await loop.sock_recv_into(lane, memoryview(data)[seen:])
-            if not got:
-                raise EOFError
-            seen += got
-        return data
-
-    data = await exactly(int.from_bytes(await exactly(_LENGTH)))
-    if len(data) > _LARGE:  # in a thread, so that the loop is not blocked
-        return await asyncio.to_thread(pickle.loads, data)
-    return pickle.loads(data)  # type: ignore[no-any-return]  # noqa: S301 - our own child's
-
-
-def _read(lane: socket.socket) -> Any:
-    """Reads a message and blocks until it is complete; `_receive` does not block."""
-    with lane.makefile("rb") as file:
-        head = file.read(_LENGTH)
-        if len(head) < _LENGTH:
-            raise EOFError
-        return pickle.load(file)  # noqa: S301 - sent by our own parent or child
-
-
-def _attempt(work: Callable[[], object]) -> bytes:
-    """Returns the message with the result of `work`, or with the exception that it raised."""
-    try:
-        return _message((True, work()))
-    except Exception as error:  # noqa: BLE001 - the parent raises it
-        error.add_note("".join(traceback.format_exception(error)).rstrip())
-        try:
-            return _message((False, error))
-        except Exception:  # noqa: BLE001 - some exceptions cannot be pickled
-            return _message((False, RuntimeError("\n".join([repr(error), *error.__notes__]))))
 
 
 def main() -> None:
@@ -287,8 +249,8 @@ def main() -> None:
 
     try:
         with importing():
-            order = _read(lanes[0])
-        lanes[0].sendall(_attempt(load))
+            order = read(lanes[0])
+        lanes[0].sendall(attempt(load))
     except (OSError, EOFError):  # the parent is gone
         return
     with ThreadPoolExecutor(len(lanes)) as pool:
@@ -299,8 +261,8 @@ def main() -> None:
 def _answer(lane: socket.socket, worker: Worker[Any, Any]) -> None:
     try:
         while True:
-            item = _read(lane)
-            lane.sendall(_attempt(partial(worker, item)))
+            item = read(lane)
+            lane.sendall(attempt(partial(worker, item)))
     finally:
         os._exit(0)  # the parent is gone, or has abandoned this process
 

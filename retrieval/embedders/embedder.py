@@ -17,6 +17,7 @@ from rag.inference.batching import Batcher
 from rag.inference.pair_model import MAX_WAITING
 from rag.process.child_process import ChildProcess
 from rag.process.cores import core_count
+from rag.process.shared_process import model_process
 from rag.protocols import TokenEmbedder
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.embedders.checkpoint import Checkpoint
@@ -100,7 +101,7 @@ class ModelEmbedder:
             if self._closed:
                 raise UpstreamError("The embedder is closed.")
             if self._running is None:
-                process: _Process = ChildProcess(self._load, name=self._name, lanes=self._lanes)
+                process = model_process(self._load, name=self._name, lanes=self._lanes)
                 self._running = _Running(process, self._batches(process))
             return self._running
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rag.build.waiting import drain_seconds
-from rag.cli.serve import CUT_SECONDS
+from rag.cli.one_server import CUT_SECONDS
 from rag.settings.storage import CeleryQueueSettings, PostgresSettings, QdrantSettings
 from rag.settings.tree import SECRETS, Settings, load_settings
 from tests.deploy.chart import (

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from rag.cli.serve import CUT_SECONDS
+from rag.cli.one_server import CUT_SECONDS
 from tests.metadata_server import AWS, Metadata, metadata_server
 from tests.model_server import ModelServer, model_server, says, slowly
 from tests.servers import PATIENCE, Server, serving, submit, wait_for

@@ -11,9 +11,8 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from cryptography.hazmat.primitives import serialization
 
-from tests.certificates import self_signed
+from tests.certificates import certificate_for_loopback
 from tests.servers import PATIENCE, Json, Server, contents, launched, rag, serving, submit, wait_for
 
 ON = {"RAG_GATEWAY__ENABLED": "true", "RAG_LOG__FORMAT": "json"}
@@ -280,14 +279,7 @@ def test_a_service_beyond_loopback_needs_the_gateway_or_a_setting_that_insists(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key; the key with a passphrase too."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, private = self_signed(folder)
-    key = serialization.load_pem_private_key(private.read_bytes(), None)
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
-    secret = serialization.BestAvailableEncryption(b"passphrase")
-    (folder / "locked.pem").write_bytes(key.private_bytes(*form, secret))
-    return cert, private
+    return certificate_for_loopback(tmp_path_factory.mktemp("tls"))
 
 
 def test_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:

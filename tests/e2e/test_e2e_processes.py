@@ -1,4 +1,4 @@
-"""`rag serve` with two processes on one address: killed, stopped, and refused."""
+"""`rag serve` with two processes on one address: killed, stopped, and refused; their encoder."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
+from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
 from tests.postgres import PostgresServer
@@ -20,12 +23,14 @@ from tests.servers import PATIENCE, RAG, Server, launched, rag, serving, submit,
 pytestmark = pytest.mark.anyio
 QUESTION = {"query": "When does the harbour open?"}
 HARBOUR = {"id": "harbour", "text": "The harbour opens at 6 in the morning."}
+FRESH = {"Cache-Control": "no-cache"}
 CLIENTS = 4
 
 
 def on_servers(port: int, postgres: PostgresServer) -> dict[str, str]:
     return {
         "RAG_SERVER__PROCESSES": "2",
+        "RAG_LIMITS__QUERY_SECONDS": "600",  # questions wait for an encoder that is started again
         "RAG_INDEX__KIND": "qdrant",
         "RAG_INDEX__URL": f"http://127.0.0.1:{port}",
         "RAG_INDEX__GRPC_PORT": str(port),
@@ -38,6 +43,21 @@ def children(parent: int) -> set[int]:
     """Returns the processes of a server that serve."""
     found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return {int(pid) for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()}
+
+
+def encoders(server: Server) -> list[int]:
+    """Returns the processes that encode, below those that serve."""
+    below = psutil.Process(server.process.pid).children(recursive=True)
+    return [each.pid for each in below if "rag.process.shared_process" in each.cmdline()]
+
+
+def connections(server: Server, pid: int) -> int:
+    """Returns the connections of clients that a process of a server has."""
+    port = urlsplit(server.url).port
+    return sum(
+        each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED
+        for each in psutil.Process(pid).net_connections("tcp")
+    )
 
 
 def is_there(pid: int) -> bool:
@@ -58,9 +78,14 @@ def _kill(folder: Path, settings: Mapping[str, str]) -> None:
         submit(http, HARBOUR)
         first = wait_for(lambda: found if len(found := children(server.process.pid)) == 2 else None)
         assert _asked(server, 12) == 12  # in the metrics of all, whichever process answers
-        failed = _while_asked(server, lambda: _replaced(server, first))
+        _share_connections(server, first)
+        (encoder,) = encoders(server)
+        starter = psutil.Process(encoder).ppid()
+        failed = _while_asked(server, lambda: _replaced(server, first, starter))
         assert failed <= CLIENTS  # those under way
         assert server.process.poll() is None
+        assert is_there(encoder)  # the other process has used it
+        assert _while_asked(server, lambda: _encoder_replaced(server, encoder)) == 0
 
         pid = server.process.pid
         left = children(pid)
@@ -86,8 +111,20 @@ def _asked(server: Server, times: int) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
-def _replaced(server: Server, first: set[int]) -> None:
-    killed = min(first)
+def _share_connections(server: Server, processes: set[int]) -> None:
+    with ExitStack() as stack:
+        for _ in range(2 * CLIENTS):
+            assert stack.enter_context(server.client()).get("/healthz").is_success
+        # The test has others, too, which may still be open.
+        assert min(connections(server, pid) for pid in processes) >= CLIENTS
+
+
+def _encoder_replaced(server: Server, killed: int) -> None:
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: len(set(encoders(server)) - {killed}) == 1 or None)
+
+
+def _replaced(server: Server, first: set[int], killed: int) -> None:
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: len(children(server.process.pid) - {killed}) == 2 or None)
 
@@ -101,11 +138,13 @@ def _while_asked(server: Server, work: Callable[[], None]) -> int:
         with server.client() as http:
             while not over.is_set():
                 try:
-                    response = http.post("/v1/query", json=QUESTION)
+                    response = http.post("/v1/query", json=QUESTION, headers=FRESH)
                 except httpx.TransportError:
                     failed += 1
                 else:
-                    assert "6 in the morning" in response.json()["answer"]
+                    answer = response.json()
+                    assert "6 in the morning" in answer["answer"]
+                    assert not answer["degraded"]
         return failed
 
     with ThreadPoolExecutor() as threads:

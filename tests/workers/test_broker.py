@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from rag.errors import UpstreamError
 from rag.settings.storage import CeleryQueueSettings
-from tests.certificates import self_signed
+from tests.certificates import certificate_for_loopback
 from tests.redis_server import redis_server
 from tests.servers import PATIENCE, free_port
 from workers.celery_app import celery_app, send, waiting_in
@@ -143,7 +143,7 @@ def shaking_hands(certificate: tuple[Path, Path]) -> Iterator[tuple[int, Queue[b
 
 
 def test_a_broker_is_trusted_by_its_certificate_alone(tmp_path: Path) -> None:
-    certificate = self_signed(tmp_path)
+    certificate = certificate_for_loopback(tmp_path)
     with shaking_hands(certificate) as (port, trusted):
         url = f"rediss://:hunter2@127.0.0.1:{port}/0"
         with pytest.raises(UpstreamError, match="broker does not answer"):
