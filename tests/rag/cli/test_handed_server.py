@@ -41,7 +41,7 @@ def line(files: tuple[Path, Path]) -> Iterator[socket.socket]:
     config = uvicorn.Config(
         app, http=BoundedProtocol, lifespan="off", ssl_certfile=cert, ssl_keyfile=key
     )
-    server = HandedServer(config, running=Running(), seconds=1, notice=None)
+    server = HandedServer(config, running=Running(), seconds=1)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [theirs]})
     thread.start()
     with ours:
