@@ -97,7 +97,7 @@ def forked_children(server_of: Callable[[str], str]) -> Iterator[None]:
     """Lets `ChildProcess` start embedders and parsers of this process by the servers."""
 
     def start(command: Sequence[str], **options: Any) -> object:
-        if command[4] in IMPORTED:
+        if command[3] == child_process.__name__ and command[4] in IMPORTED:
             return ForkedChild(server_of(command[4]), command, options)
         return subprocess.Popen(command, **options)
 

@@ -25,6 +25,7 @@ class Metadata:
         events: Azure's.
         token: AWS's that is valid.
         pages: what other paths answer.
+        busy: paths whose next request is refused.
     """
 
     url: str = ""
@@ -33,9 +34,13 @@ class Metadata:
     token: str = "token-1"
     pages: dict[str, Answer] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    busy: set[str] = field(default_factory=set)
 
     def answer(self, method: str, path: str, headers: dict[str, str]) -> Answer:
         self.requests.append(f"{method} {path}")
+        if path in self.busy:
+            self.busy.remove(path)
+            return 500, "Too many requests.\nTry again."
         if path.startswith("/latest/"):
             return self._aws(method, path, headers)
         if path == GOOGLE:

@@ -31,7 +31,7 @@ class GivenAnswer:
     Attributes:
         evidence: the logarithm of the odds that the quotes answer.
         told: the share of the quotes' own words, those that the question has not, that the sentence
-            has, by trigrams.
+            has, by trigrams; 0 if they have none.
         type_missing: 1 if it has nothing of the kind that is asked for, or no number close to what
             is counted.
     """
@@ -47,9 +47,10 @@ FEATURES = tuple(field.name for field in fields(GivenAnswer))
 def given_answer(question: str, sentence: str, quoted: Quoted) -> GivenAnswer:
     """Compares a sentence with the quotes."""
     confidence = min(max(quoted.confidence, LEAST), 1 - LEAST)
+    own = _own_words(without_markers(quoted.text), question)
     return GivenAnswer(
         evidence=math.log(confidence / (1 - confidence)),
-        told=shared_grams(_own_words(without_markers(quoted.text), question), sentence),
+        told=shared_grams(own, sentence) if own else 0.0,
         type_missing=float(lacks_type(question)(sentence) or lacks_count(question)(sentence)),
     )
 

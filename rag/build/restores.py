@@ -16,6 +16,7 @@ from rag.errors import ConfigError
 from rag.operations.backup import moving, restoring
 from rag.operations.backup.manifest import Manifest
 from rag.operations.backup.object_store import ObjectStore
+from rag.operations.backup.packing import collections_of
 from rag.operations.backup.pieces import Pieces
 from rag.operations.backup.sealing import Seal
 from rag.process.interruptible import interruptible
@@ -106,16 +107,16 @@ async def _has_rows(settings: Settings, manifest: Manifest, data: Path) -> bool:
     """Returns True if a restore was cut short once it had written the rows of this backup.
 
     Raises:
-        ConfigError: The catalog has other rows.
+        ConfigError: The catalog has other rows, or newer tables.
     """
     database = build_database(settings.catalog, data)
     try:
         await database.open()
         async with database.write() as db:
             await check_empty(db)
-    except ConfigError:
+    except ConfigError as error:
         written = restoring.written_backup(data)
-        if written is None:
+        if written is None or error.code != "not_empty":
             raise
         if written != manifest.id:
             raise ConfigError(
@@ -124,6 +125,8 @@ async def _has_rows(settings: Settings, manifest: Manifest, data: Path) -> bool:
                 " another database in catalog.url.",
                 code="restore_unfinished",
             ) from None
+        if set(await collections_of(database)) != set(manifest.collections):
+            raise
         return True
     finally:
         await database.close()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from functools import partial
 
 from rag.api.connections import BoundedProtocol
 from rag.cli.draining_server import DrainingServer
 from rag.cli.server_processes import TAKES
+
+_log = logging.getLogger(__name__)
 
 
 class HandedServer(DrainingServer):
@@ -36,9 +39,14 @@ class HandedServer(DrainingServer):
 
     def _take(self, line: socket.socket) -> None:
         """Takes one connection; the loop calls it again while there are more."""
-        data, descriptors, _, _ = socket.recv_fds(line, 1, 1)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(line, 1, 1)
+        except OSError:
+            data, descriptors = b"", []
         if not data:  # the other process has ended
             asyncio.get_running_loop().remove_reader(line)
+        elif not descriptors:  # the kernel has closed the connection
+            _log.error("A connection was closed: this process may open no more files.")
         for descriptor in descriptors:
             task = asyncio.get_running_loop().create_task(self._open(descriptor))
             self._opening.add(task)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 from rag.errors import ConfigError, RagError
@@ -82,6 +84,12 @@ class _Child:
     takes: bool | None = None
     """True: it takes connections; None: not yet; False: no more."""
 
+    def has_room(self) -> bool:
+        """True if a connection can be handed over without waiting, or the child has ended."""
+        looking = select.poll()
+        looking.register(self.connections, select.POLLOUT)
+        return bool(looking.poll(0))
+
 
 class ServerProcesses:
     """Runs processes that serve the connections to one listener, until a signal or a notice.
@@ -112,17 +120,16 @@ class ServerProcesses:
             RagError: They cannot start.
         """
         with (
-            tempfile.TemporaryDirectory(prefix="plumbline-") as folder,
+            _shared_folder(),
             _signals() as (signals, sending),
             watching(self._settings, partial(sending.send, _NOTICE)),
         ):
-            os.environ[metrics.FOLDER_VARIABLE] = folder
-            os.environ[shared_process.FOLDER_VARIABLE] = folder
             count = self._settings.processes
             self._children = [self._start(FIRST_PAUSE, is_first=True) for _ in range(count)]
             while self._children or not self._stopping:
                 watched = self._watched(signals)
-                for ready in wait(list(watched), LOOK_SECONDS if self._due else None):
+                looks = self._due or self._listener not in watched
+                for ready in wait(list(watched), LOOK_SECONDS if looks else None):
                     watched[ready]()
                 self._replace()
         if self._failure is not None:
@@ -135,7 +142,7 @@ class ServerProcesses:
             watched[child.process.sentinel] = partial(self._bury, child)
             if child.takes is None:
                 watched[child.connections] = partial(self._hear, child)
-        if any(child.takes for child in self._children):
+        if self._next() is not None:
             watched[self._listener] = self._accept
         return watched
 
@@ -146,11 +153,21 @@ class ServerProcesses:
     def _hear(self, child: _Child) -> None:
         """Learns that a child takes connections, or never will."""
         if child in self._children:  # it did not end in the same moment
-            child.takes = child.connections.recv(1) == TAKES
+            with contextlib.suppress(OSError):  # it ends
+                child.takes = child.connections.recv(1) == TAKES
+
+    def _next(self) -> _Child | None:
+        """Returns the child whose turn it is of those that have room for a connection."""
+        return next((each for each in self._children if each.takes and each.has_room()), None)
 
     def _accept(self) -> None:
-        """Hands over the connections that wait; some of very many, for signals come between."""
+        """Hands over the connections that wait; some of very many, for signals come between.
+
+        While no child has room they wait at the listener.
+        """
         for _ in range(_ACCEPTED_AT_ONCE):
+            if (child := self._next()) is None:
+                return
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):  # the client has gone
@@ -160,30 +177,35 @@ class ServerProcesses:
                 time.sleep(LOOK_SECONDS)
                 return
             with connection:
-                self._hand_over(connection)
+                self._hand_over(connection, child)
 
-    def _hand_over(self, connection: socket.socket) -> None:
-        for child in [each for each in self._children if each.takes]:
-            try:
-                hand(child.connections, connection)
-            except BlockingIOError:  # its loop is late: the next one
-                continue
-            except OSError:  # it ends
-                child.takes = False
-                continue
-            self._children.remove(child)
-            self._children.append(child)
-            return
-        _log.error("A connection was closed: no process takes it.")
+    def _hand_over(self, connection: socket.socket, child: _Child) -> None:
+        self._children.remove(child)
+        self._children.append(child)
+        try:
+            hand(child.connections, connection)
+        except (BrokenPipeError, ConnectionResetError):  # it ends
+            child.takes = False
+            if (other := self._next()) is not None:
+                self._hand_over(connection, other)
+                return
+            _log.error("A connection was closed: no process takes it.")
+        except OSError as error:
+            _log.error("A connection was closed: it cannot be handed over (%s).", error.strerror)
 
     def _start(self, pause: float, *, is_first: bool) -> _Child:
         line, other = _spawn.Pipe()
         connections, handed = socket.socketpair()
+        connections.setblocking(False)
         args = (self._serve, handed, other, not is_first)
         process = _spawn.Process(target=_run, args=args)
-        process.start()
-        other.close()
-        handed.close()
+        with other, handed:
+            try:
+                process.start()
+            except OSError:
+                line.close()
+                connections.close()
+                raise
         return _Child(process, line, connections, time.monotonic(), pause, is_first)
 
     def _bury(self, child: _Child) -> None:
@@ -210,7 +232,12 @@ class ServerProcesses:
         if self._stopping or not due:
             return
         self._due = [each for each in self._due if each not in due]
-        self._children += [self._start(pause, is_first=False) for _, pause in due]
+        for _, pause in due:
+            try:
+                self._children.append(self._start(pause, is_first=False))
+            except OSError as error:
+                _log.error("No process can be started (%s): again in %g s.", error.strerror, pause)
+                self._due.append((now + pause, min(2 * pause, LONGEST_PAUSE)))
 
     def _told_to_stop(self, *, by_notice: bool) -> None:
         if by_notice and self._stopping:
@@ -231,9 +258,31 @@ def hand(line: socket.socket, connection: socket.socket) -> None:
     """Hands a connection to the process at the other end of a line.
 
     Raises:
-        OSError: It takes none, or has not taken those that it was handed before.
+        OSError: It takes none; BlockingIOError: it has not taken those that it was handed before.
     """
-    socket.send_fds(line, [b"\0"], [connection.fileno()], socket.MSG_DONTWAIT)
+    socket.send_fds(line, [b"\0"], [connection.fileno()])
+
+
+@contextlib.contextmanager
+def _shared_folder() -> Iterator[None]:
+    """Has a folder for what the processes share, which they find by their environment.
+
+    Raises:
+        ConfigError: Its name is too long for the sockets in it.
+    """
+    names = (metrics.FOLDER_VARIABLE, shared_process.FOLDER_VARIABLE)
+    with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
+        if len(os.fsencode(folder)) > shared_process.LONGEST_FOLDER:
+            raise ConfigError(
+                f"The temporary folder {Path(folder).parent} has too long a name for the sockets of"
+                " server.processes: set TMPDIR to a shorter one."
+            )
+        os.environ.update(dict.fromkeys(names, folder))
+        try:
+            yield
+        finally:
+            for name in names:
+                os.environ.pop(name, None)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ again by whichever sees it first.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -31,6 +32,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 FOLDER_VARIABLE = "PLUMBLINE_SHARED_PROCESSES"
 """The variable with the folder of the processes of one server; none: there is one process."""
+LONGEST_FOLDER = 80
+"""Bytes of that folder's name, at most; that of a socket in it has 107 on Linux, 103 on macOS."""
 _BACKLOG = 4096
 """Lanes that may wait to be served: each process opens a few."""
 
@@ -158,7 +161,7 @@ class _Server:
         """Serves this lane and those that come."""
         self._open(lane)
         while True:
-            select.select([self._listener], [], [])
+            self._has_comers(None)
             with self._counting:  # so that each lane either waits or is counted
                 self._open(self._listener.accept()[0])
 
@@ -167,15 +170,22 @@ class _Server:
         threading.Thread(target=self._answer, args=(lane,), daemon=True).start()
 
     def _answer(self, lane: socket.socket) -> None:
+        left = (OSError, EOFError, pickle.UnpicklingError)  # the last: amid a message
         try:
-            with lane:
+            with lane, contextlib.suppress(*left):
                 while True:
                     lane.sendall(attempt(partial(self._call, read(lane))))
-        except (OSError, EOFError):  # who called has left
+        finally:
             with self._counting:
                 self._count -= 1
-                if not self._count and not select.select([self._listener], [], [], 0)[0]:
+                if not self._count and not self._has_comers(0):
                     os._exit(0)
+
+    def _has_comers(self, milliseconds: int | None) -> bool:
+        """True if lanes wait to be served; waits for one without a time limit if it is None."""
+        looking = select.poll()  # `select` refuses descriptors from 1,024
+        looking.register(self._listener, select.POLLIN)
+        return bool(looking.poll(milliseconds))
 
     def _call(self, item: Any) -> Any:
         with self._turns:

@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from rag.catalog.catalog import Catalog
-from rag.catalog.database import HEAD
+from rag.catalog.database import HEAD, Database
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import documents
 from rag.errors import StorageError
@@ -74,7 +74,7 @@ async def read_catalog(file: Path) -> CatalogSummary:
     catalog = Catalog(database)
     try:
         await catalog.open()
-        found = tuple(await _collections(database))
+        found = tuple(await collections_of(database))
         spooled = await catalog.documents.all_spooled()
         kept = sa.select(documents.c.original).where(documents.c.original.is_not(None)).distinct()
         originals = {row["original"] for row in await database.rows(kept)}
@@ -86,7 +86,8 @@ async def read_catalog(file: Path) -> CatalogSummary:
     )
 
 
-async def _collections(database: SqliteDatabase) -> list[StoredCollection]:
+async def collections_of(database: Database) -> list[StoredCollection]:
+    """Returns the collections of an open catalog, by tenant and name."""
     from rag.catalog.tables import collections
 
     same = sa.and_(

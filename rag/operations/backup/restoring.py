@@ -35,7 +35,7 @@ def refuse_unfinished(data: Path) -> None:
     if is_unfinished(data):
         raise ConfigError(
             f"The data folder {data} is being restored, or that was cut short: run `rag restore`"
-            " again, which begins anew.",
+            " again, which finishes it or begins anew.",
             code="restore_unfinished",
         )
 

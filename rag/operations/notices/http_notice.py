@@ -64,7 +64,7 @@ class HttpNotice:
         """
         try:
             return self._read()
-        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
             raise UpstreamError(
                 f"server.stop_notice_url cannot be read: {words(error, self._url)}"
             ) from error
@@ -76,8 +76,9 @@ class HttpNotice:
     def _aws(self) -> str:
         if not self._token:
             life = {_TOKEN_LIFE: str(TOKEN_SECONDS)}
-            status, self._token = self._ask("PUT", f"{self._origin}/latest/api/token", life)
+            status, token = self._ask("PUT", f"{self._origin}/latest/api/token", life)
             _check(status, HTTPStatus.OK)
+            self._token = token
         status, text = self._ask("GET", self._url, {_TOKEN: self._token})
         if status == HTTPStatus.UNAUTHORIZED:
             self._token = ""  # it has expired: the next look gets another
@@ -96,10 +97,10 @@ class HttpNotice:
         events = json.loads(text)["Events"]
         for event in (event for event in events if event["EventType"] in _TAKEN):
             if not self._machine:
-                status, self._machine = self._ask(
-                    "GET", f"{self._origin}{_NAME}", {"Metadata": "true"}
-                )
+                url = f"{self._origin}{_NAME}"
+                status, machine = self._ask("GET", url, {"Metadata": "true"})
                 _check(status, HTTPStatus.OK)
+                self._machine = machine
             if self._machine in event["Resources"]:
                 return json.dumps(event)
         return ""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rag.errors import UpstreamError
 from rag.operations.notices.http_notice import HttpNotice
+from rag.privacy.redaction import words
 from rag.settings.operations import ServerSettings
 from rag.telemetry import notice_metrics
 
@@ -43,7 +44,10 @@ def _start(follow: Callable[..., None], *arguments: object) -> None:
 
 def _follow_file(path: Path, stop: Callable[[], object], ended: threading.Event) -> None:
     def read() -> str:
-        return f"{path} is there" if path.exists() else ""
+        try:
+            return f"{path} is there" if path.exists() else ""
+        except OSError as error:
+            raise UpstreamError(f"server.stop_notice cannot be read: {words(error)}") from error
 
     _follow(read, FILE_SECONDS, stop, ended)
 

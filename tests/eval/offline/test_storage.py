@@ -44,7 +44,6 @@ async def test_a_copy_has_one_collection_and_nothing_of_the_others(
         )
     await catalog.close()
     with contextlib.closing(sqlite3.connect(data / CATALOG)) as db:
-        db.execute(f"CREATE TABLE {later} (id INTEGER PRIMARY KEY)")
         db.execute(f"INSERT INTO {later} VALUES (1)")
         db.commit()
     copy_collection(data, mine, copy)

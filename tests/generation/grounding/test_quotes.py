@@ -95,3 +95,10 @@ def test_a_sentence_is_compared_with_the_quotes(
     assert given.type_missing == type_missing
     assert given.told == told
     assert 6 < given.evidence < 8  # certainty has no infinite odds
+
+
+@pytest.mark.parametrize("text", ["", "Is a taxi ride refunded? [1]"])
+def test_quotes_without_words_of_their_own_tell_nothing(text: str) -> None:
+    quoted = Quoted(deltas=(Delta(text=text),), confidence=0.2)
+    given = given_answer("Is a taxi ride refunded?", "Bob wrote it.", quoted)
+    assert given.told == 0

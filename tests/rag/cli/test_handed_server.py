@@ -68,6 +68,18 @@ def test_connections_are_served_with_tls_and_after_one_without(
             assert httpx.get(url, verify=trusting, timeout=PATIENCE).text == "127.0.0.1"
 
 
+def test_a_line_that_is_full_is_an_error_and_does_not_wait() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    def fill() -> None:
+        for _ in range(10_000):
+            hand(ours, ours)
+
+    with ours, theirs, pytest.raises(BlockingIOError):
+        fill()
+
+
 def test_a_line_whose_server_has_ended_is_an_error(files: tuple[Path, Path]) -> None:
     ours, theirs = socket.socketpair()
     theirs.close()

@@ -22,7 +22,7 @@ from tests.servers import wait_for
 COUNT = 2
 
 
-def serve(folder: Path, _listener: socket.socket, _waits: bool) -> None:
+def serve(folder: Path, _line: socket.socket, *, waits: bool) -> None:
     """Drains at the first signal, until there is a file; says so if a second one comes."""
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))

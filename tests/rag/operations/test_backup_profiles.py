@@ -19,7 +19,7 @@ from rag.catalog.schema import metadata
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import tasks
 from rag.errors import ConfigError
-from rag.operations.backup import moving
+from rag.operations.backup import moving, restoring
 from rag.operations.backup.manifest import Manifest, backup_ids, read_manifest
 from rag.settings.tree import Settings
 from tests.backups import SCOPE, TEXTS, back_up, bring_back, checked, fill, ingest, settings_of
@@ -130,6 +130,17 @@ async def test_a_restore_that_was_killed_once_its_rows_were_written_is_finished(
     assert report.agrees
     assert texts == set(TEXTS)
     assert not list(cluster.data_dir.glob("catalog*"))
+
+
+async def test_rows_of_others_are_not_those_of_a_restore_that_was_cut_short(
+    embedded: Settings, cluster: Settings
+) -> None:
+    await fill(cluster, TEXTS[:1])
+    restoring.begin(cluster.data_dir)
+    restoring.note_files_written(cluster.data_dir, newest(embedded).id)
+    with pytest.raises(ConfigError, match="catalog is not empty"):
+        await bring_back(embedded, cluster)
+    assert restoring.is_unfinished(cluster.data_dir)
 
 
 async def test_vectors_of_another_embedder_are_not_moved(

@@ -48,6 +48,18 @@ def test_aws_is_asked_with_a_token_which_is_renewed(cloud: Metadata) -> None:
         assert json.loads(aws.read())["action"] == "terminate"
 
 
+def test_a_refusal_is_no_token_and_no_name_of_a_machine(cloud: Metadata) -> None:
+    name = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+    cloud.busy, cloud.noticed = {"/latest/api/token", name}, True
+    cloud.events = [{"EventType": "Preempt", "Resources": [MACHINE]}]
+    for path in (AWS, AZURE):
+        with notice(f"{cloud.url}{path}") as asked:
+            with pytest.raises(UpstreamError, match="it answers 500"):
+                asked.read()
+            assert asked.read()
+    assert not cloud.busy
+
+
 def test_google_says_true_or_false(cloud: Metadata) -> None:
     with notice(f"{cloud.url}{GOOGLE}") as google:
         assert google.read() == ""

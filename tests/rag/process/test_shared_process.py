@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from rag.errors import ConfigError
+from rag.process.pickled_messages import message
 from rag.process.shared_process import SharedProcess
 from tests.waiting import until
 
@@ -123,6 +125,30 @@ async def test_it_outlives_the_process_that_has_started_it(tmp_path: Path) -> No
         finally:
             second.close()
     await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_a_caller_that_ends_amid_a_message_has_left(
+    pair: tuple[Shared, Shared],
+) -> None:
+    first, second = pair
+    process = psutil.Process(await pid(first))
+    second._child.idle[0].send(message(["pid" * 1000])[:100])
+    for each in pair:
+        each.close()
+    await asyncio.to_thread(process.wait, 10)
+
+
+async def test_a_process_may_have_more_than_a_thousand_files_open(tmp_path: Path) -> None:
+    code = "import sys, pathlib, os, asyncio, tests.rag.process.test_shared_process as t;"
+    code += "some = [os.dup(0) for _ in range(1100)];"
+    code += "shared = t.joined(pathlib.Path(sys.argv[1])); print(asyncio.run(t.pid(shared)));"
+    code += "shared.close()"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    limits = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (2048, 2048))
+    ran = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, check=False, preexec_fn=limits
+    )
+    assert ran.stdout.strip().isdigit(), ran.stderr
 
 
 @contextmanager
