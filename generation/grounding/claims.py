@@ -238,9 +238,14 @@ class ClaimChecker:
         return verdict
 
     async def answer_confidence(self, claim: str) -> float:
-        """Returns the probability that a claim that holds answers the question."""
-        given = given_answer(self._question, stated_in(claim), await self._quotes())
-        return self._confidence.probability(given)
+        """Returns the probability that a claim that holds answers the question.
+
+        It is that of the quotes if these are in another language: their words cannot be compared.
+        """
+        quoted, sentence = await self._quotes(), stated_in(claim)
+        if _in_two_languages(sentence, quoted.text):
+            return quoted.confidence
+        return self._confidence.probability(given_answer(self._question, sentence, quoted))
 
     async def _holds(
         self, claim: str, support: float, passages: Sequence[int], *, bare: bool
@@ -305,5 +310,8 @@ def _without_figures(claim: str) -> str:
 
 def _has_words(wanted: str, text: str) -> bool:
     """True if a text has these words, or is in another language."""
-    languages = {language_of(wanted), language_of(text)} - {None}
-    return len(languages) > 1 or shared_grams(wanted, text) >= MIN_COVERAGE
+    return _in_two_languages(wanted, text) or shared_grams(wanted, text) >= MIN_COVERAGE
+
+
+def _in_two_languages(text: str, other: str) -> bool:
+    return len({language_of(text), language_of(other)} - {None}) > 1

@@ -73,3 +73,11 @@ async def test_what_no_passage_says_is_refused(
 ) -> None:
     verdict: Verdict = await checker.check(claim)
     assert verdict.objection == objection, verdict
+
+
+async def test_a_sentence_in_another_language_is_as_likely_as_the_quotes(
+    checker: ClaimChecker,
+) -> None:
+    german = "Eine Fahrt mit dem Taxi wird bis zu 50 Pfund erstattet, und das ist die Grenze."
+    assert await checker.answer_confidence(german) == 0.6
+    assert await checker.answer_confidence("Dogs are not permitted in the offices.") < 0.3
