@@ -120,7 +120,7 @@ class ServerProcesses:
             RagError: They cannot start.
         """
         with (
-            _shared_folder(),
+            _shared_folder(self._settings.processes),
             _signals() as (signals, sending),
             watching(self._settings, partial(sending.send, _NOTICE)),
         ):
@@ -264,24 +264,28 @@ def hand(line: socket.socket, connection: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def _shared_folder() -> Iterator[None]:
-    """Has a folder for what the processes share, which they find by their environment.
+def _shared_folder(count: int) -> Iterator[None]:
+    """Has a folder for what `count` processes share, which they find by their environment.
 
     Raises:
         ConfigError: Its name is too long for the sockets in it.
     """
-    names = (metrics.FOLDER_VARIABLE, shared_process.FOLDER_VARIABLE)
     with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
         if len(os.fsencode(folder)) > shared_process.LONGEST_FOLDER:
             raise ConfigError(
                 f"The temporary folder {Path(folder).parent} has too long a name for the sockets of"
                 " server.processes: set TMPDIR to a shorter one."
             )
-        os.environ.update(dict.fromkeys(names, folder))
+        variables = {
+            metrics.FOLDER_VARIABLE: folder,
+            shared_process.FOLDER_VARIABLE: folder,
+            shared_process.COUNT_VARIABLE: str(count),
+        }
+        os.environ.update(variables)
         try:
             yield
         finally:
-            for name in names:
+            for name in variables:
                 os.environ.pop(name, None)
 
 

@@ -83,7 +83,7 @@ class ChildProcess(Generic[T, R]):
         """
         self._load = load
         self._name = name
-        self._lanes = lanes
+        self.lanes = lanes
         self._seconds = seconds
         self._starting = threading.Lock()
         self._closed = False
@@ -162,7 +162,7 @@ class ChildProcess(Generic[T, R]):
                 ) from error
 
     def _start(self) -> Child:
-        pairs = [socket.socketpair() for _ in range(self._lanes)]
+        pairs = [socket.socketpair() for _ in range(self.lanes)]
         theirs = [their.fileno() for _, their in pairs]
         try:
             process = launched("rag.process.child_process", self._name, theirs)

@@ -32,6 +32,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 FOLDER_VARIABLE = "PLUMBLINE_SHARED_PROCESSES"
 """The variable with the folder of the processes of one server; none: there is one process."""
+COUNT_VARIABLE = "PLUMBLINE_SHARING_PROCESSES"
+"""The variable with the number of these processes."""
 LONGEST_FOLDER = 80
 """Bytes of that folder's name, at most; that of a socket in it has 107 on Linux, 103 on macOS."""
 _BACKLOG = 4096
@@ -46,24 +48,33 @@ def model_process(load: Callable[[], Worker[T, R]], *, name: str, lanes: int) ->
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder is None:
         return ChildProcess(load, name=name, lanes=lanes)
-    return SharedProcess(load, name=name, lanes=lanes, folder=Path(folder))
+    sharers = int(os.environ[COUNT_VARIABLE])
+    return SharedProcess(load, name=name, lanes=lanes, sharers=sharers, folder=Path(folder))
 
 
 class SharedProcess(ChildProcess[T, R]):
     """A child process that is shared by all that load the same in one folder.
 
-    It makes at most `lanes` calls at once, of all together; the others wait.
+    It makes at most `lanes` calls at once, of all together; the others wait. Each caller makes its
+    share of them: with more, its calls would carry less each, and take more time in all.
     """
 
     def __init__(
-        self, load: Callable[[], Worker[T, R]], *, name: str, lanes: int, folder: Path
+        self,
+        load: Callable[[], Worker[T, R]],
+        *,
+        name: str,
+        lanes: int,
+        sharers: int,
+        folder: Path,
     ) -> None:
         """Connects to the process, and starts it if there is none.
 
         Args:
             load: as for `ChildProcess`; what is pickled alike is the same.
             name: the worker's, for messages.
-            lanes: as for `ChildProcess`.
+            lanes: most calls at once, of all callers.
+            sharers: the number of callers.
             folder: a private one, with a short name.
 
         Raises:
@@ -73,7 +84,8 @@ class SharedProcess(ChildProcess[T, R]):
         self._lock = folder / f"{digest}.lock"
         self._address = folder / f"{digest}.sock"
         self._about = folder / f"{digest}.about"
-        super().__init__(load, name=name, lanes=lanes)
+        self._most = lanes
+        super().__init__(load, name=name, lanes=max(1, lanes // sharers))
 
     def _start(self) -> Child:
         with locked(self._lock, seconds=math.inf):  # as long as another loads the model
@@ -110,7 +122,7 @@ class SharedProcess(ChildProcess[T, R]):
     def _launch(self, listener: socket.socket) -> None:
         with listener:  # once the process has ended, it is nobody's
             process = launched(
-                "rag.process.shared_process", self._name, [listener.fileno()], self._lanes
+                "rag.process.shared_process", self._name, [listener.fileno()], self._most
             )
         # It may end long after this one has left it.
         threading.Thread(target=process.wait, daemon=True).start()
@@ -130,7 +142,7 @@ class SharedProcess(ChildProcess[T, R]):
     def _connected(self) -> list[socket.socket]:
         lanes: list[socket.socket] = []
         try:
-            for _ in range(self._lanes):
+            for _ in range(self.lanes):
                 lanes.append(socket.socket(socket.AF_UNIX))
                 lanes[-1].connect(str(self._address))
         except OSError:

@@ -112,7 +112,7 @@ class ModelEmbedder:
         on_cpu = loaded.device == "cpu"
         return Batcher(
             process.call,
-            at_once=self._lanes,
+            at_once=process.lanes,
             cost=lambda item: (
                 min(len(item.text), window) // (PASSAGES_SHARE if item.form == "tokens" else 1)
             ),

@@ -47,7 +47,7 @@ def load(scene: Path) -> Callable[[Items], Items]:
 
 
 def joined(scene: Path, lanes: int = 2) -> Shared:
-    return SharedProcess(partial(load, scene), name="worker", lanes=lanes, folder=scene)
+    return SharedProcess(partial(load, scene), name="worker", lanes=lanes, sharers=2, folder=scene)
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ async def test_one_that_is_killed_is_started_again_once_for_all(
     before = await pid(pair[0])
     calls = [asyncio.create_task(each.call([f"wait{n}"])) for n, each in enumerate(pair)]
     await until(lambda: waiting(tmp_path) == 2)
-    (tmp_path / "go").touch()
     psutil.Process(before).kill()
+    (tmp_path / "go").touch()
     after = {int(found) for (found,) in await asyncio.gather(*calls)}
     assert len(after) == 1
     assert after != {before}
