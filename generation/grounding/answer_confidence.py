@@ -31,7 +31,7 @@ class GivenAnswer:
     Attributes:
         evidence: the logarithm of the odds that the quotes answer.
         told: the share of the quotes' own words, those that the question has not, that the sentence
-            has, by trigrams; 0 if they have none.
+            has, by trigrams; of all their words if they have no own.
         type_missing: 1 if it has nothing of the kind that is asked for, or no number close to what
             is counted.
     """
@@ -47,7 +47,8 @@ FEATURES = tuple(field.name for field in fields(GivenAnswer))
 def given_answer(question: str, sentence: str, quoted: Quoted) -> GivenAnswer:
     """Compares a sentence with the quotes."""
     confidence = min(max(quoted.confidence, LEAST), 1 - LEAST)
-    own = _own_words(without_markers(quoted.text), question)
+    quotes = without_markers(quoted.text)
+    own = _own_words(quotes, question) or quotes.strip()
     return GivenAnswer(
         evidence=math.log(confidence / (1 - confidence)),
         told=shared_grams(own, sentence) if own else 0.0,

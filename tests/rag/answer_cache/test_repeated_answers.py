@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -285,8 +286,16 @@ async def test_each_kind_of_client_can_refuse_an_answer_from_the_cache(
 
     for by in (by_ollama, by_mcp, by_the_client):
         await by(True)
+        await kept()
         assert await by(False), by
         assert await by(True) is None, by
+
+
+async def kept() -> None:
+    """Waits until what was answered is kept: a fresh answer is given before that."""
+    keeping = {t for t in asyncio.all_tasks() if "_keep" in getattr(t.get_coro(), "__name__", "")}
+    if keeping:
+        await asyncio.wait(keeping)
 
 
 async def unheard(_done: float, _total: float | None, _sentence: str) -> None:
