@@ -140,13 +140,17 @@ class TraceSender:
             _count([parcel], Arrived())
 
     def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            while True:
-                is_last = self._closing.wait(EVERY_SECONDS)
-                while parcels := self._backlog.take(AT_ONCE):
-                    runner.run(self._send(parcels))
-                if is_last:
-                    return
+        try:
+            with asyncio.Runner() as runner:
+                while True:
+                    is_last = self._closing.wait(EVERY_SECONDS)
+                    while parcels := self._backlog.take(AT_ONCE):
+                        runner.run(self._send(parcels))
+                    if is_last:
+                        return
+        finally:  # `close` may have given up before the process was started
+            if self._process:
+                self._process.close()
 
     async def _send(self, parcels: Sequence[Parcel]) -> None:
         """Sends parcels, and counts what arrived."""
