@@ -218,7 +218,7 @@ def test_a_parser_at_work_ends_although_its_parent_was_killed(
 ) -> None:
     code = (
         "import asyncio, sys; from pathlib import Path; from tests.ingest.test_parser import *;"
-        "asyncio.run(read(Parser(Limits(seconds=0.5)), Path(sys.argv[1])))"
+        "asyncio.run(read(Parser(Limits(seconds=3)), Path(sys.argv[1])))"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(endless)]) as parent:
         [process] = asyncio.run(until(lambda: [c for c in children_of(parent) if is_at_work(c)]))
