@@ -68,7 +68,7 @@ class Replay(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 def _kind(search: bytes) -> Hashable:
-    """What two searches have in common that differ in their texts alone."""
+    """The part of a search that does not depend on its texts."""
     queries = wire.QueryBatchPoints.FromString(search).query_points
     return tuple((each.using, each.limit, each.with_vectors.enable) for each in queries)
 

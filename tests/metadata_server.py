@@ -18,7 +18,7 @@ Answer = tuple[int, str]
 
 @dataclass
 class Metadata:
-    """What the service says; `requests` has the method and the path of each request.
+    """The answers of the service; `requests` has the method and the path of each request.
 
     Attributes:
         noticed: of AWS and Google, if the machine is about to be taken away.

@@ -36,7 +36,7 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What a model wrote about a question.
+    """The text that a model wrote about a question.
 
     Attributes:
         answerable: True if the documents answer it.

@@ -52,7 +52,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """What was measured on one engine.
+    """The times of one engine.
 
     Attributes:
         seconds: the shortest of each run, in the order of the runs.

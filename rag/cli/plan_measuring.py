@@ -42,7 +42,7 @@ ENGINE_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What was measured.
+    """The measurements of this machine.
 
     Attributes:
         settings: those of the plan: with the embedder's rate, and with this machine as a GPU.

@@ -42,7 +42,7 @@ CONTEXT = PROMPT + ANSWER // 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineRates:
-    """What engines reach.
+    """The rates that engines reach.
 
     Attributes:
         bandwidth: GB/s of the memory.
