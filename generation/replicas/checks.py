@@ -12,6 +12,7 @@ import httpx
 
 from generation.replicas.engine_metrics import EngineState, read_engine_metrics
 from generation.replicas.pool import Pool, Readiness
+from rag.process.background import running
 
 CHECK_SECONDS = 2.0
 """Seconds between checks of a replica."""
@@ -47,13 +48,8 @@ class Checks:
         async with self._client:
             replicas = range(len(self._urls))
             await asyncio.gather(*map(self._check, replicas))
-            watches = [asyncio.create_task(self._watch(replica)) for replica in replicas]
-            try:
+            async with running(*map(self._watch, replicas)):
                 yield
-            finally:
-                for watch in watches:
-                    watch.cancel()
-                await asyncio.gather(*watches, return_exceptions=True)
 
     async def _watch(self, replica: int) -> None:
         while True:

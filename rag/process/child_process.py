@@ -240,6 +240,20 @@ def main() -> None:
     The first argument is a name, which process lists show; the others are lanes.
     """
     lanes = [socket.socket(fileno=int(fd)) for fd in sys.argv[2:]]
+    worker = loaded(lanes[0])
+    if worker is None:
+        return
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        for lane in lanes:
+            pool.submit(_answer, lane, worker)
+
+
+def loaded(lane: socket.socket) -> Worker[Any, Any] | None:
+    """Loads the worker that the first message on a lane asks for, and answers with its `about`.
+
+    Returns:
+        The worker; None if it cannot be loaded, which the answer says, or if nobody is there.
+    """
     workers: list[Worker[Any, Any]] = []
 
     def load() -> Any:
@@ -249,13 +263,11 @@ def main() -> None:
 
     try:
         with importing():
-            order = read(lanes[0])
-        lanes[0].sendall(attempt(load))
-    except (OSError, EOFError):  # the parent is gone
-        return
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        for lane in lanes if workers else ():
-            pool.submit(_answer, lane, workers[0])
+            order = read(lane)
+        lane.sendall(attempt(load))
+    except (OSError, EOFError):  # the one that started it is gone
+        return None
+    return workers[0] if workers else None
 
 
 def _answer(lane: socket.socket, worker: Worker[Any, Any]) -> None:

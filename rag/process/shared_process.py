@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from rag.errors import UpstreamError
-from rag.process.child_process import Child, ChildProcess, Worker, launched
+from rag.process.child_process import Child, ChildProcess, Worker, launched, loaded
 from rag.process.file_lock import locked
-from rag.process.imports import importing
 from rag.process.pickled_messages import attempt, message, opened, read
 
 T = TypeVar("T")
@@ -211,22 +210,9 @@ def main() -> None:
     """
     listener = socket.socket(fileno=int(sys.argv[2]))
     lane, _ = listener.accept()
-    workers: list[Worker[Any, Any]] = []
-
-    def load() -> Any:
-        with importing():
-            workers.append(order())
-        return getattr(workers[0], "about", None)
-
-    try:
-        with importing():
-            order = read(lane)
-        lane.sendall(attempt(load))
-    except (OSError, EOFError):  # the one that started it is gone
-        return
-    if not workers:
-        return
-    _Server(workers[0], int(sys.argv[3]), listener).serve(lane)
+    worker = loaded(lane)
+    if worker is not None:
+        _Server(worker, int(sys.argv[3]), listener).serve(lane)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Literal
 
 from rag.client import Answer, AsyncClient, NewDocument, PlumblineError
 from rag.operations.synthetic.phrase import Phrase, new_phrase
+from rag.process.background import running
 
 Phase = Literal["before", "during", "after"]
 Outcome = Literal["right", "wrong", "failed"]
@@ -81,16 +82,10 @@ class Load:
     async def running(self) -> AsyncIterator[None]:
         """Runs the load in the block; requests under way at its end are waited for."""
         async with asyncio.TaskGroup() as requests:
-            tickers = [
-                asyncio.create_task(_every(QUESTION_SECONDS, requests, self._ask)),
-                asyncio.create_task(_every(SEND_SECONDS, requests, self._send)),
-            ]
-            try:
+            questions = _every(QUESTION_SECONDS, requests, self._ask)
+            documents = _every(SEND_SECONDS, requests, self._send)
+            async with running(questions, documents):
                 yield
-            finally:
-                for ticker in tickers:
-                    ticker.cancel()
-                await asyncio.gather(*tickers, return_exceptions=True)
 
     async def _ask(self, n: int) -> None:
         phrase = self._known[n % KNOWN]
