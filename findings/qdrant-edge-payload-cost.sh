@@ -15,8 +15,8 @@
 #   and 12 of {"kind": ["value"]}     128.6 µs
 #
 # It matters because a point with metadata costs ten to thirty times what its vector does: of the copy of a
-# shard of 4,473 passages, nearly half was this conversion. Do not store the same value twice in a payload, and join what is
-# never filtered into one string. Exits with 1 once the nested strings cost less than five vectors.
+# shard of 4,473 passages, nearly half was this conversion. Do not store a value twice in a payload, and join
+# what is never filtered into one string. Exits with 1 once nested strings cost less than five vectors.
 set -euo pipefail
 
 folder=$(mktemp -d)
