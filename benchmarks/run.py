@@ -44,6 +44,7 @@ LONG = (
     "builds",
     "cache",
     "claims",
+    "copies",
     "coverage",
     "dense",
     "dispatch",

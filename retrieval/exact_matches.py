@@ -10,6 +10,7 @@ from rag.telemetry.trace import Trace
 from rag.text.identifiers import identifiers, names_in
 from rag.text.passages import passage_text
 from rag.types import Hit, Leg, Query
+from retrieval.duplicates import without_duplicates
 
 
 async def exact_first(
@@ -47,4 +48,5 @@ async def exact_first(
     having = {h.chunk.id for h in hits if forms & names_in(passage_text(h.chunk))} | ranks.keys()
     first = [hit for hit in hits if hit.chunk.id in having] + others
     rest = [hit for hit in hits if hit.chunk.id not in having]
-    return [*(replace(hit, score=best.score) for hit in first), *rest][: query.top_k]
+    ordered = [*(replace(hit, score=best.score) for hit in first), *rest]
+    return without_duplicates(ordered)[: query.top_k]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rag.types import Float32Array, Hit, Match
+from retrieval.duplicates import without_duplicates
 
 RRF_K = 60
 """Cormack, Clarke & Büttcher 2009, https://doi.org/10.1145/1571941.1572114."""
@@ -133,7 +134,8 @@ def fuse_hits(lists: Sequence[Sequence[Hit]], *, k: int, limit: int) -> list[Hit
         for leg, rank in hit.ranks.items():
             best[leg] = min(rank, best.get(leg, rank))
     searches = {str(n): [hit.chunk.id for hit in each] for n, each in enumerate(lists)}
-    return [
+    fused = [
         replace(hits[i], score=score, source="fused", ranks=ranks[i])
-        for i, score, _ in rrf(searches, k=k, limit=limit)
+        for i, score, _ in rrf(searches, k=k)
     ]
+    return without_duplicates(fused)[:limit]

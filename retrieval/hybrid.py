@@ -9,6 +9,7 @@ from rag.protocols import Embedder, SparseEncoder, StoredIndex, VectorCache
 from rag.telemetry.trace import Trace
 from rag.text.quoted import quoted_last
 from rag.types import Float32Array, Hit, Leg, Query, Retrieved, Scope, Source
+from retrieval.duplicates import without_duplicates
 from retrieval.exact_matches import exact_first
 from retrieval.fusion import RRF_K, Fused, Fusion, Lists
 from retrieval.mmr import mmr, widened
@@ -90,7 +91,8 @@ class HybridRetriever:
         are gone between search and fetch, because another version of the index took over or a
         document was deleted, step 2 is done once more, and that result is final. If the embedder
         fails or is late, BM25 answers alone; if the reranker fails or is late, hits are as they
-        were fused. What a mail quotes comes below the new text of its conversation.
+        were fused. Of passages that say the same one is a hit. What a mail quotes comes below the
+        new text of its conversation.
 
         Raises:
             UpstreamError: The embedder fails or is late, and BM25 has no weight.
@@ -113,10 +115,9 @@ class HybridRetriever:
 
     async def _rank(self, query: Query, legs: Sequence[Leg], trace: Trace) -> _Ranked:
         lists = await self._search(query.scope, legs, trace)
-        read = self._reranking.depth if self._reranking else 0
-        fused = self._fuse(lists, max(query.top_k, read), trace)
+        fused = self._fuse(lists, trace)
         if self._reranking is None:
-            return await self._fetch(query.scope, fused, "fused", trace)
+            return await self._fetch_best(query, fused, query.top_k, "fused", trace)
         return await self._rerank(self._reranking, query, _Candidates(legs, lists, fused), trace)
 
     async def _rerank(
@@ -127,14 +128,14 @@ class HybridRetriever:
         1. fetch the best  2. score them  3. search again, extended by them  4. order all, and fetch
         """
         lists, fused = candidates.lists, candidates.fused
-        depth = reranking.depth_of(fused)
-        read = await self._fetch(query.scope, fused[:depth], "fused", trace)  # 1.
+        depth = reranking.depth_of(query)
+        read = await self._fetch_best(query, fused, depth, "fused", trace)  # 1.
         if not read.hits:
             return read
         chunks = [hit.chunk for hit in read.hits]
         judged, degraded = await reranking.judge(query, chunks, trace)  # 2.
         if judged is None:
-            plain = await self._fetch(query.scope, fused[: query.top_k], "fused", trace)
+            plain = await self._fetch_best(query, fused, query.top_k, "fused", trace)
             return replace(plain, degraded=degraded)
         vectors: dict[str, Float32Array] = {}
         if reranking.feedback:  # 3.
@@ -147,8 +148,8 @@ class HybridRetriever:
             if reranking.smooths(lists):
                 unread = [chunk_id for chunk_id in pool if chunk_id not in vectors]
                 vectors |= await self._index.vectors(query.scope, unread)
-            best = reranking.order(pool, lists, judged, self._fusion, vectors, limit=query.top_k)
-        ranked = await self._fetch(query.scope, best, "reranked", trace)
+            best = reranking.order(pool, lists, judged, self._fusion, vectors)
+        ranked = await self._fetch_best(query, best, query.top_k, "reranked", trace)
         return replace(ranked, complete=read.complete and ranked.complete)
 
     async def _search(self, scope: Scope, legs: Sequence[Leg], trace: Trace) -> Lists:
@@ -161,21 +162,32 @@ class HybridRetriever:
         trace.note(legs=names, index_version=await self._index.version(scope))
         return {leg.name: matches for leg, matches in zip(legs, ranked, strict=True)}
 
-    def _fuse(self, lists: Lists, limit: int, trace: Trace) -> list[Fused]:
+    def _fuse(self, lists: Lists, trace: Trace) -> list[Fused]:
         with trace.span("fuse"):
-            return self._fusion.fuse(lists, limit)
+            return self._fusion.fuse(lists, None)
 
-    async def _fetch(
-        self, scope: Scope, fused: Sequence[Fused], source: Source, trace: Trace
+    async def _fetch_best(
+        self, query: Query, ranked: Sequence[Fused], limit: int, source: Source, trace: Trace
     ) -> _Ranked:
+        """Fetches the best chunks, at most `limit`; of those that say the same, one."""
+        hits: list[Hit] = []
+        fetched = found = 0
         with trace.span("fetch"):
-            chunks = await self._index.fetch(scope, [place.chunk_id for place in fused])
-            places = {place.chunk_id: place for place in fused}
-            hits = [
-                Hit(chunk=c, score=places[c.id].score, source=source, ranks=places[c.id].ranks)
-                for c in chunks
-            ]
-        return _Ranked(hits, complete=len(hits) == len(fused))
+            while len(hits) < limit and found == fetched < len(ranked):
+                part = ranked[fetched : fetched + max(limit, fetched)]
+                more = await self._fetch(query.scope, part, source)
+                hits = without_duplicates([*hits, *more])
+                fetched += len(part)
+                found += len(more)
+        return _Ranked(hits[:limit], complete=found == fetched)
+
+    async def _fetch(self, scope: Scope, part: Sequence[Fused], source: Source) -> list[Hit]:
+        chunks = await self._index.fetch(scope, [place.chunk_id for place in part])
+        places = {place.chunk_id: place for place in part}
+        return [
+            Hit(chunk=c, score=places[c.id].score, source=source, ranks=places[c.id].ranks)
+            for c in chunks
+        ]
 
     async def _diversify(self, query: Query, hits: Sequence[Hit], trace: Trace) -> list[Hit]:
         with trace.span("diversify"):

@@ -93,9 +93,9 @@ class Reranking:
         self.depth = depth
         self.feedback = feedback and combine != "replace"
 
-    def depth_of(self, fused: Sequence[Fused]) -> int:
-        """Returns how many of the candidates to score: all, if the reranker alone orders them."""
-        return len(fused) if self._combine == "replace" else self.depth
+    def depth_of(self, query: Query) -> int:
+        """Returns how many candidates to score: all hits, if the reranker alone orders them."""
+        return max(query.top_k, self.depth) if self._combine == "replace" else self.depth
 
     async def judge(
         self, query: Query, chunks: Sequence[Chunk], trace: Trace
@@ -157,10 +157,8 @@ class Reranking:
         judged: Judged,
         fusion: Fusion,
         vectors: Mapping[str, Float32Array],
-        *,
-        limit: int,
     ) -> list[Fused]:
-        """Returns the best chunks, best first, with their ranks in the legs and the reranker.
+        """Returns the chunks, best first, with their ranks in the legs and the reranker.
 
         Args:
             pool: the ids of the chunks to order; "rrf" orders all of `lists`.
@@ -168,16 +166,15 @@ class Reranking:
             judged: the judged chunks.
             fusion: of the legs.
             vectors: float32[dim] of chunks, by id, by which scores are smoothed.
-            limit: number of chunks, at most.
         """
         everything = {**lists, RERANK: judged.matches()}
         if self._combine == "rrf":
-            return fusion.fuse(everything, limit)
+            return fusion.fuse(everything, None)
         if self._combine == "replace":
             scores = judged.scores
         else:
             own = fusion.scores(lists, pool) + judged.of(pool, LAST_WEIGHT)
             scores = smoothed(own, pool, vectors)
-        best = sorted(zip((-scores).tolist(), pool, strict=True))[:limit]
+        best = sorted(zip((-scores).tolist(), pool, strict=True))
         ranks = ranks_in(ids_of(everything), [chunk_id for _, chunk_id in best])
         return [Fused(i, -negated, own) for (negated, i), own in zip(best, ranks, strict=True)]

@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from urllib.parse import unquote
 
 from generation.grounding.choice import Candidate
-from rag.text.dates import DATE, YEAR, date_forms
+from rag.text.document_names import date_of, family_of
 from rag.types import Chunk
 
 LIKE = 0.6
@@ -27,19 +26,11 @@ _CURRENT = re.compile(
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
-_MARK = re.compile(
-    r"(?<!\d)((?:19|20)\d\d)(?:[-_.]?(0[1-9]|1[0-2])(?:[-_.]?([0-2]\d|3[01]))?)?(?!\d)"
-)
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _WORD = re.compile(r"\w+")
 _PLAIN = re.compile(r"[^\W\d_]{3,}")
-_VERSION_WORDS = frozenset(
-    ["version", "rev", "revision", "draft", "final", "copy", "new", "old", "neu", "alt", "entwurf"]
-)
-_DAY, _YEAR_OF_DAY = re.compile(DATE), re.compile(YEAR)
 _KNOWN = 2048
-"""Passages and sentences whose dates and words are kept: many questions find the same ones."""
-_BEGINNING = 400
+"""Sentences whose words are kept: many questions find the same ones."""
 
 
 class Editions:
@@ -154,38 +145,6 @@ class Editions:
                 same = self._families[a] == self._families[b] and self._families[a] in self._several
                 if same and self.dates[a] != self.dates[b] and _alike(one, other):
                     yield (one, other) if self.dates[a] > self.dates[b] else (other, one)
-
-
-def date_of(chunk: Chunk) -> str:
-    """Returns the date in the document's name or title, or the first day in the passage."""
-    return _date_of(chunk.uri, chunk.title, chunk.headings, chunk.text[:_BEGINNING])
-
-
-@lru_cache(maxsize=_KNOWN)
-def _date_of(uri: str, title: str, headings: tuple[str, ...], beginning: str) -> str:
-    name = unquote(uri.rsplit("/", 1)[-1])
-    for text in (name, title, *headings):
-        if found := _MARK.search(text):
-            return "-".join(filter(None, found.groups()))
-    if not _YEAR_OF_DAY.search(beginning):
-        return ""
-    for found in _DAY.finditer(beginning):
-        whole, *more = date_forms(found[0])
-        if more:
-            return f"{whole[1:5]}-{whole[5:7]}-{whole[7:9]}"
-    return ""
-
-
-def family_of(chunk: Chunk) -> tuple[str, ...]:
-    """Returns the words of the document's name that all of its editions share."""
-    return _family_of(chunk.uri, chunk.title)
-
-
-@lru_cache(maxsize=_KNOWN)
-def _family_of(uri: str, title: str) -> tuple[str, ...]:
-    name = unquote(uri.rsplit("/", 1)[-1]).rsplit(".", 1)[0]
-    words = tuple(w.lower() for w in _PLAIN.findall(name) if w.lower() not in _VERSION_WORDS)
-    return words or tuple(w.lower() for w in _PLAIN.findall(title))
 
 
 def _alike(one: Candidate, other: Candidate) -> bool:

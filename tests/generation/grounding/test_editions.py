@@ -8,8 +8,8 @@ from generation.drafts.draft import Draft
 from generation.extractive import ExtractiveGenerator
 from generation.grounding.answerability import Judge
 from generation.grounding.calibration import load_calibration
-from generation.grounding.editions import date_of, family_of
 from generation.grounding.evidence import EvidenceFinder
+from rag.text.document_names import date_of, family_of
 from rag.types import Hit, Prompt, Scope
 from retrieval.bm25 import Bm25Encoder
 from retrieval.embedders.embedder import BertEmbedder
