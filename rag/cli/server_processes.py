@@ -27,7 +27,7 @@ from rag.process import shared_process
 from rag.settings.generation import VllmModelSettings
 from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings
-from rag.telemetry import metrics, notice_metrics
+from rag.telemetry import instruments, metrics
 
 Serve = Callable[..., None]
 """Serves the connections that arrive on a line until stopped. If it `waits`, it takes them once its
@@ -125,7 +125,7 @@ class ServerProcesses:
             watching(
                 self._settings,
                 partial(sending.send, _NOTICE),
-                failed=notice_metrics.failed_for_children(),
+                failed=metrics.of_children(instruments.notice_failures),
             ),
         ):
             count = self._settings.processes

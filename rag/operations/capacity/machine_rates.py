@@ -38,8 +38,8 @@ WIDE_ON_GPU = {"hidden_size": 8192, "intermediate_size": 28_672, "num_attention_
 """The layers of Llama 3 70B with multi-head attention, 7.2 GiB in four: a step of 1 to 3 ms."""
 PROMPT, ANSWER = 64, 33
 BATCH = 8
-"""Requests of a batch: more than the kernels for single rows take, and so few that it still reads as
-long as it computes."""
+"""Requests of a batch: more than kernels for single rows take, and so few that it reads as long as
+it computes."""
 SHORT_PROMPT, LONG_PROMPT = 256, 768
 CONTEXT = PROMPT + ANSWER // 2
 """Tokens that a step attends to, on average."""

@@ -1,4 +1,4 @@
-"""The parent of a server's processes looks for notices: it tells them, and they show its failures."""
+"""The parent of a server's processes looks for notices; they show its failures."""
 
 from __future__ import annotations
 
