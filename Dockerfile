@@ -11,7 +11,7 @@ ARG DEVICE=cpu
 # hadolint global ignore=DL3008
 FROM ${BASE} AS cpu
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates python3 tesseract-ocr-eng \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 tesseract-ocr-eng tini \
     && rm -rf /var/lib/apt/lists/*
 
 # Triton compiles the kernels of a model when it is loaded. torch's wheels bring the rest of CUDA.
@@ -61,5 +61,6 @@ ENV HOME=/data MALLOC_ARENA_MAX=2 PATH=/opt/plumbline/bin:$PATH PYTHONUNBUFFERED
 EXPOSE 8000 9100
 HEALTHCHECK --interval=10s --timeout=5s --start-period=2m CMD ["python", "-c", \
     "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
-ENTRYPOINT ["rag"]
+# An init: it removes ended processes whose parents have ended before them.
+ENTRYPOINT ["tini", "--", "rag"]
 CMD ["serve"]

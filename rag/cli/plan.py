@@ -127,7 +127,7 @@ def _pairs(body: output.Json, plan: Plan, money: str) -> output.Lines:
         f" ({_size(index.peak)} at the peak)"
     )
     yield (
-        f"ingest    {plan.embedding_hours:,.1f} hours of embedding in one process,"
+        f"ingest    {plan.embedding_hours:,.1f} hours of embedding in one worker,"
         f" {index.graph_seconds / 3600:,.1f} hours for the graph"
     )
     if plan.best is None:

@@ -70,6 +70,7 @@ class Measured:
             rates = self.rates
             found.append(
                 f"engine, on {rates.device.name}: {rates.bandwidth:,.1f} GB/s,"
+                f" {rates.single_bandwidth or rates.bandwidth:,.1f} GB/s with one request,"
                 f" {rates.tflops:,.3g} · 10¹² operations/s, {rates.step_ms:.2f} ms for a step and"
                 f" {rates.layer_ms:.3f} ms for each of its layers ({HERE!r} in the table)"
             )
@@ -126,7 +127,7 @@ async def _measure(settings: Settings, load: Load, *, dim: int) -> Measured:
         embedder.close()
     rate = round(tokens) / seconds
     embedding = Compared(
-        name="embedding, in this process",
+        name=f"embedding, one process on {core_count()} cores",
         planned=settings.capacity.embedder_tokens,
         measured=rate,
         unit="tokens/s",

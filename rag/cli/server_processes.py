@@ -27,7 +27,7 @@ from rag.process import shared_process
 from rag.settings.generation import VllmModelSettings
 from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings
-from rag.telemetry import metrics
+from rag.telemetry import instruments, metrics
 
 Serve = Callable[..., None]
 """Serves the connections that arrive on a line until stopped. If it `waits`, it takes them once its
@@ -122,7 +122,11 @@ class ServerProcesses:
         with (
             _shared_folder(self._settings.processes),
             _signals() as (signals, sending),
-            watching(self._settings, partial(sending.send, _NOTICE)),
+            watching(
+                self._settings,
+                partial(sending.send, _NOTICE),
+                failed=metrics.of_children(instruments.notice_failures),
+            ),
         ):
             count = self._settings.processes
             self._children = [self._start(FIRST_PAUSE, is_first=True) for _ in range(count)]

@@ -26,6 +26,9 @@ class GpuKind(Part):
     flops_share: float | None = Field(None, gt=0, le=1, description="None: capacity.flops_share.")
     step_ms: float = Field(0.5, ge=0, le=1e4, description="Overhead of a step: scheduling.")
     layer_ms: float = Field(0.01, ge=0, le=1e3, description="Overhead of a layer: launches.")
+    single_bandwidth: float | None = Field(
+        None, gt=0, le=1e6, description="Reached by a step of one request, GB/s; none: no less."
+    )
     overlaps: bool = Field(True, description="It reads memory while it computes; a CPU does not.")
     price: float | None = Field(None, ge=0, description="Of an hour; none: costs are left out.")
     priced: str = Field("", description="Where the price is from, and its date.")
@@ -68,6 +71,11 @@ GPUS: dict[str, dict[str, Any]] = {
 }
 
 
+EMBEDDER_TOKENS = 12_000
+"""Of a worker that has one core, with the default embedder: 9,800 tokens/s on an AMD EPYC with
+AVX512-VNNI (2026-11-30), and some 15,000 on another machine (2026-11)."""
+
+
 class CapacitySettings(Part):
     """The planner's table of GPUs, and what it assumes."""
 
@@ -91,7 +99,9 @@ class CapacitySettings(Part):
     )
     disk_price: float = Field(0.08, ge=0, description="Of a GiB of disk for a month.")
     embedder_tokens: float = Field(
-        15_000, gt=0, description="That one ingesting process embeds in a second, on one core."
+        EMBEDDER_TOKENS,
+        gt=0,
+        description="That one worker embeds in a second, with all cores, or the GPU, that it has.",
     )
 
     @field_validator("gpus", mode="before")

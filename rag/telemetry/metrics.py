@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -23,6 +24,7 @@ from prometheus_client import (
     start_http_server,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.values import MultiProcessValue
 
 from rag.errors import ConfigError
 from rag.records import Backlog
@@ -144,6 +146,18 @@ def exposition(found: Backlog | None) -> bytes:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry) + generate_latest(backlog_registry(found))
+
+
+def of_children(counter: Counter) -> Callable[[], None]:
+    """Returns what adds one to a counter that the processes of a server show, in their parent.
+
+    The parent's own instruments are not in the folder that its processes share: prometheus_client
+    looks for the folder when it is imported, and the parent makes it later.
+    """
+    (metric,) = counter.describe()
+    name, text = metric.name, metric.documentation
+    shared = MultiProcessValue()  # type: ignore[no-untyped-call]
+    return partial(shared(metric.type, name, f"{name}_total", (), (), text).inc, 1)
 
 
 def process_ended(pid: int | None) -> None:

@@ -106,7 +106,9 @@ def test_every_package_is_copied() -> None:
 
 
 def test_the_image_runs_rag_without_root() -> None:
-    (entry,) = _json(last("plumbline", "ENTRYPOINT"))
+    init, end_of_options, entry = _json(last("plumbline", "ENTRYPOINT"))
+    assert (init, end_of_options) == ("tini", "--")  # a first process must wait for orphans
+    assert init in dict(stages()["cpu"])["RUN"].split()
     assert entry in PROJECT["project"]["scripts"]
     assert _parser().parse_args(_json(last("plumbline", "CMD"))).command == "serve"
     user, group = last("plumbline", "USER").split(":")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rag.operations.capacity import index_size, scaling, serving
 from rag.operations.capacity.load_plan import Plan
+from rag.settings.capacity import EMBEDDER_TOKENS
 from rag.settings.storage import EdgeSettings
 from rag.settings.tree import Settings
 
@@ -36,8 +37,10 @@ def assumptions(plan: Plan, settings: Settings) -> list[str]:
         "Embeddings, output and norms are not quantized; of MXFP4 checkpoints only experts are.",
         f"A chunk has {plan.chunk_tokens:.0f} tokens: {index_size.FILL:.0%} of chunker.max_tokens,"
         " as those of examples/peps.",
-        f"One process embeds {rate} (capacity.embedder_tokens). The default, 15,000, is what MiniLM"
-        " reaches on one core of an AMD EPYC of 2024. Measure your own.",
+        f"One worker embeds {rate} with all cores, or the GPU, that it has"
+        f" (capacity.embedder_tokens). The default, {EMBEDDER_TOKENS:,}, is that of MiniLM and a"
+        " worker with one core: 9,800 on an AMD EPYC with AVX512-VNNI (2026-11-30), some 15,000 on"
+        " another machine (2026-11). Measure your own.",
         "One engine fewer than planned does not carry the peak: for the loss of a machine at the"
         " peak, add one.",
         f"Memory costs {assumed.memory_price:g} {assumed.currency} for a GiB and hour"

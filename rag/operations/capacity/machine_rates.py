@@ -5,8 +5,10 @@ common is in neither of them:
 
 - layer: two narrow engines, of 24 and of 4 layers, a step of one request;
 - step: what the narrow engine of 4 layers takes besides its layers;
-- bandwidth: a wide and a narrow engine of 4 layers, a step of one request;
-- arithmetic: two prompts on the wide engine.
+- arithmetic: two prompts on the wide engine;
+- bandwidth: a wide and a narrow engine of 4 layers, a step of one request. On a CPU, which reads
+  and then computes, also a step of a batch, without what it computes: one request may be multiplied
+  by another kernel, which reads more slowly.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ WIDE_ON_CPU = {"hidden_size": 2048, "intermediate_size": 8192, "num_attention_he
 WIDE_ON_GPU = {"hidden_size": 8192, "intermediate_size": 28_672, "num_attention_heads": 64}
 """The layers of Llama 3 70B with multi-head attention, 7.2 GiB in four: a step of 1 to 3 ms."""
 PROMPT, ANSWER = 64, 33
+BATCH = 8
+"""Requests of a batch: more than kernels for single rows take, and so few that it reads as long as
+it computes."""
 SHORT_PROMPT, LONG_PROMPT = 256, 768
 CONTEXT = PROMPT + ANSWER // 2
 """Tokens that a step attends to, on average."""
@@ -46,6 +51,7 @@ class MachineRates:
 
     Attributes:
         bandwidth: GB/s of the memory.
+        single_bandwidth: the same in a step of one request; None: it is not slower.
         tflops: 10¹² operations in a second.
         step_ms: overhead of a step.
         layer_ms: overhead of a layer.
@@ -53,6 +59,7 @@ class MachineRates:
 
     device: Device
     bandwidth: float
+    single_bandwidth: float | None
     tflops: float
     step_ms: float
     layer_ms: float
@@ -63,6 +70,7 @@ class MachineRates:
         return GpuKind(
             memory_gib=self.device.memory_gib,
             bandwidth=self.bandwidth,
+            single_bandwidth=self.single_bandwidth,
             tflops=self.tflops,
             link=1,
             together=1,
@@ -106,37 +114,62 @@ async def machine_rates(call: Call, device: Device) -> MachineRates:
     Raises:
         UpstreamError: The times contradict each other, because other programs were running.
     """
+    narrow = llama(SHALLOW, NARROW)
     wide = llama(SHALLOW, WIDE_ON_CPU if device.on_cpu else WIDE_ON_GPU)
     prompts = [Run(batch=1, prompt=size, tokens=1) for size in (SHORT_PROMPT, LONG_PROMPT)]
     deep = step_seconds(*(await _times(call, llama(DEEP, NARROW), step_runs(1))))
-    shallow = step_seconds(*(await _times(call, llama(SHALLOW, NARROW), step_runs(1))))
-    *steps, short, long = await _times(call, wide, (*step_runs(1), *prompts))
-    one_layer = (deep - shallow) / (DEEP - SHALLOW)
-    read = _read(wide) - _read(llama(SHALLOW, NARROW))
-    reading = step_seconds(*steps) - shallow
-    if min(one_layer, reading, long - short) <= 0:
+    shallow = step_seconds(*(await _times(call, narrow, step_runs(1))))
+    runs = (*step_runs(1), *step_runs(BATCH), *prompts)
+    *steps, short, long = await _times(call, wide, runs)
+    one_layer = _positive(deep - shallow) / (DEEP - SHALLOW)
+    rate = _more_operations(wide) / _positive(long - short)
+    single = _more_read(wide, narrow, 1) / _positive(step_seconds(*steps[:2]) - shallow)
+    batched = single
+    if device.on_cpu:
+        reading = step_seconds(*steps[2:]) - shallow - _step_operations(wide, BATCH) / rate
+        batched = _more_read(wide, narrow, BATCH) / _positive(reading)
+    return MachineRates(
+        device=device,
+        bandwidth=batched / 1e9,
+        single_bandwidth=single / 1e9 if single < batched else None,
+        tflops=rate / 1e12,
+        step_ms=max(0.0, shallow - SHALLOW * one_layer) * 1e3,
+        layer_ms=one_layer * 1e3,
+    )
+
+
+def _positive(seconds: float) -> float:
+    """Returns the time that more work takes.
+
+    Raises:
+        UpstreamError: It takes none.
+    """
+    if seconds <= 0:
         raise UpstreamError(
             "The times of the engines contradict each other: an engine with more work was faster."
             " Measure again while nothing else is running."
         )
-    return MachineRates(
-        device=device,
-        bandwidth=read / reading / 1e9,
-        tflops=_more_operations(wide) / (long - short) / 1e12,
-        step_ms=max(0.0, shallow - SHALLOW * one_layer) * 1e3,
-        layer_ms=one_layer * 1e3,
-    )
+    return seconds
 
 
 async def _times(call: Call, config: dict[str, Any], runs: tuple[Run, ...]) -> tuple[float, ...]:
     return (await call(Engine(config=config, runs=runs, rounds=ROUNDS))).seconds
 
 
-def _read(config: dict[str, Any]) -> float:
-    """Returns the bytes that a step of one request reads."""
+def _more_read(config: dict[str, Any], other: dict[str, Any], batch: int) -> float:
+    """Returns the bytes that a step of a batch reads more in one engine than in the other."""
+    return _read(config, batch) - _read(other, batch)
+
+
+def _read(config: dict[str, Any], batch: int) -> float:
     shape = _shape(config)
     size = shape.element_bytes
-    return shape.read_bytes(size, tokens=1) + shape.kv_bytes(CONTEXT, element=size)
+    return shape.read_bytes(size, tokens=batch) + batch * shape.kv_bytes(CONTEXT, element=size)
+
+
+def _step_operations(config: dict[str, Any], batch: int) -> float:
+    """Returns the operations of a step of a batch."""
+    return batch * sum(_shape(config).step_operations(CONTEXT))
 
 
 def _more_operations(config: dict[str, Any]) -> float:

@@ -103,6 +103,7 @@ class Serving:
         part = batch / self.pipeline
         products, pairs = self.model.step_operations(tokens)
         matrices = self._seconds(self.matrix_bytes(part), part * products)
+        matrices = max(matrices, self._single_seconds)
         attention = self._seconds(self._cache_bytes(part, tokens), part * pairs)
         return matrices + attention + self._exchange(part) + self.overhead_seconds
 
@@ -112,6 +113,16 @@ class Serving:
         matrices = self._seconds(self.matrix_bytes(tokens), products)
         attention = self._seconds(0.0, pairs)
         return matrices + attention + self._exchange(tokens) + self.overhead_seconds
+
+    @cached_property
+    def _single_seconds(self) -> float:
+        """The time of the matrices in a step of one request, where that is slower than a batch.
+
+        A CPU may multiply one row by another kernel than several, which reads memory more slowly.
+        """
+        if self.gpu.single_bandwidth is None:
+            return 0.0
+        return self.matrix_bytes(1) / (self.gpu.single_bandwidth * 1e9 * self.tensor)
 
     @property
     def overhead_seconds(self) -> float:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from rag.errors import UpstreamError
@@ -18,62 +19,74 @@ FILE_SECONDS = 1.0
 """Seconds between looks for a file."""
 URL_SECONDS = 5.0
 """The same for an address, as AWS recommends; the shortest notice, of 30 s, leaves time."""
+_Read = Callable[[], str]
 _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def watching(settings: ServerSettings, stop: Callable[[], object]) -> Iterator[None]:
+def watching(
+    settings: ServerSettings,
+    stop: Callable[[], object],
+    *,
+    failed: Callable[[], object] = notice_metrics.failed,
+) -> Iterator[None]:
     """Calls `stop`, on a thread, when there is a notice; each source of notices does so once.
 
-    The sources are `stop_notice` and `stop_notice_url`.
+    The sources are `stop_notice` and `stop_notice_url`; `failed` counts their failures.
     """
     ended = threading.Event()
+    follow = partial(_follow, stop=stop, failed=failed, ended=ended)
     if settings.stop_notice is not None:
-        _start(_follow_file, settings.stop_notice, stop, ended)
+        _start(_follow_file, settings.stop_notice, follow)
     if settings.stop_notice_url is not None:
-        _start(_follow_url, settings.stop_notice_url, stop, ended)
+        _start(_follow_url, settings.stop_notice_url, follow)
     try:
         yield
     finally:
         ended.set()  # without waiting: a request may be under way
 
 
-def _start(follow: Callable[..., None], *arguments: object) -> None:
-    threading.Thread(target=follow, args=arguments, name="notice", daemon=True).start()
+def _start(source: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=source, args=arguments, name="notice", daemon=True).start()
 
 
-def _follow_file(path: Path, stop: Callable[[], object], ended: threading.Event) -> None:
+def _follow_file(path: Path, follow: Callable[[_Read, float], None]) -> None:
     def read() -> str:
         try:
             return f"{path} is there" if path.exists() else ""
         except OSError as error:
             raise UpstreamError(f"server.stop_notice cannot be read: {words(error)}") from error
 
-    _follow(read, FILE_SECONDS, stop, ended)
+    follow(read, FILE_SECONDS)
 
 
-def _follow_url(url: str, stop: Callable[[], object], ended: threading.Event) -> None:
+def _follow_url(url: str, follow: Callable[[_Read, float], None]) -> None:
     with contextlib.closing(HttpNotice(url)) as notice:
-        _follow(notice.read, URL_SECONDS, stop, ended)
+        follow(notice.read, URL_SECONDS)
 
 
 def _follow(
-    read: Callable[[], str], seconds: float, stop: Callable[[], object], ended: threading.Event
+    read: _Read,
+    seconds: float,
+    *,
+    stop: Callable[[], object],
+    failed: Callable[[], object],
+    ended: threading.Event,
 ) -> None:
     """Reads until there is a notice; the first of several failures in a row is logged."""
-    failed = False
+    failing = False
     while not ended.is_set():
         try:
             text = read()
         except UpstreamError as error:
-            notice_metrics.failed()
-            if not failed:
+            failed()
+            if not failing:
                 _log.error("No notice would be seen: %s. It is tried again.", error)
-            failed = True
+            failing = True
         else:
-            if failed:
+            if failing:
                 _log.warning("Notices are looked for again.")
-            failed = False
+            failing = False
             if text:
                 _log.warning("This machine is about to be taken away: %s.", text)
                 stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from rag.operations.capacity import machine_rates
 from rag.operations.capacity.config_fields import Fields
 from rag.operations.capacity.reading import shape_of
 from rag.operations.capacity.serving import Serving
+from rag.process.cores import core_count
 from rag.settings.capacity import CapacitySettings
 from rag.settings.tree import Settings
 
 ASSUMED = CapacitySettings()
+MIDDLE = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16}
 COMMAND = ("plan", "--model", ".", "--qps", "1", "--documents", "1000000")
 
 
@@ -46,7 +49,7 @@ def test_rag_plan_measures_this_machine(
     figures, engine = body["measured"]["figures"], body["measured"]["engine"]
     index = figures["embedded index, generated chunks"]
     assert index["measured"] == pytest.approx(index["planned"], rel=0.15)
-    rate = figures["embedding, in this process"]["measured"]
+    rate = figures[f"embedding, one process on {core_count()} cores"]["measured"]
     hours = body["index"]["chunks"] * 77.28 / rate / 3600
     assert body["index"]["embedding_hours"] == pytest.approx(hours)
     here = body["gpus"][-1]
@@ -75,7 +78,7 @@ async def test_times_that_contradict_each_other_are_refused() -> None:
 
     async def timed(engine: Engine) -> Timed:
         layers = engine.config["num_hidden_layers"]
-        seconds = (1.0, 2.0 - layers / 100, 1.0, 2.0)
+        seconds = (1.0, 2.0 - layers / 100, 1.0, 2.0, 1.0, 2.0)
         return Timed(seconds=seconds[: len(engine.runs)], cache_tokens=1)
 
     with pytest.raises(UpstreamError, match="contradict each other"):
@@ -83,22 +86,37 @@ async def test_times_that_contradict_each_other_are_refused() -> None:
 
 
 @pytest.mark.anyio
-async def test_rates_are_differences_of_times() -> None:
+@pytest.mark.parametrize("single", [None, 16.0])
+async def test_rates_are_differences_of_times(single: float | None) -> None:
     """A machine of known rates: its times give them back."""
     gpu = ASSUMED.gpus["h100"].model_copy(
         update={"bandwidth_share": 1.0, "flops_share": 1.0, "step_ms": 2.0, "layer_ms": 0.25}
     )
     gpu = gpu.model_copy(update={"bandwidth": 20.0, "tflops": 0.5, "overlaps": False})
+    gpu = gpu.model_copy(update={"single_bandwidth": single})
 
     async def timed(engine: Engine) -> Timed:
         shape = shape_of(Fields(engine.config, source="a test"), name="test")
         one = Serving(model=shape, gpu=gpu, assumed=ASSUMED, weights="none", kv_element=2)
-        step = one.step_seconds(1, machine_rates.CONTEXT)
-        taken = [one.prompt_seconds(run.prompt) + (run.tokens - 1) * step for run in engine.runs]
+        taken = [
+            one.prompt_seconds(run.prompt)
+            + (run.tokens - 1) * one.step_seconds(run.batch, machine_rates.CONTEXT)
+            for run in engine.runs
+        ]
         return Timed(seconds=tuple(taken), cache_tokens=1)
 
     found = await machine_rates.machine_rates(timed, Device(name="", memory_gib=1, on_cpu=True))
     assert found.bandwidth == pytest.approx(20, rel=0.05)
+    # Without a slower kernel, one request is slower by what it computes alone.
+    assert found.single_bandwidth == pytest.approx(single or 19, rel=0.05)
+    planned = Serving(
+        model=shape_of(Fields(machine_rates.llama(12, MIDDLE), source="a test"), name="test"),
+        gpu=found.kind, assumed=ASSUMED, weights="none", kv_element=2,
+    )  # fmt: skip
+    given = replace(planned, gpu=gpu)
+    for batch in (1, 2, 4, 16):
+        step = planned.step_seconds(batch, machine_rates.CONTEXT)
+        assert step == pytest.approx(given.step_seconds(batch, machine_rates.CONTEXT), rel=0.05)
     assert found.tflops == pytest.approx(0.5, rel=0.05)
     assert found.layer_ms == pytest.approx(0.25, rel=0.1)
     assert found.step_ms == pytest.approx(2, rel=0.1)
