@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from generation.grounding.citations import Passage, claims_of, without_markers
 from generation.grounding.groundedness import ClaimScorer
 from generation.grounding.known_names import KnownNames, words
 from generation.grounding.quotes import Quotes
+from generation.grounding.restated import SHORT_WORD, misstates, restated_part, restated_row
 from generation.grounding.support import shared_grams
 from rag.text.dates import MONTHS
 from rag.text.figures import LONGEST, Figure, figures, in_digits
@@ -36,8 +37,6 @@ MOST_NAMED = 8
 """Missing figures or names of one claim that are listed."""
 SHORT_CLAIM = 4
 """Words of a claim from which it says by itself what it is about."""
-SHORT_WORD = 3
-"""Letters, at most, of a word that may be an article or a preposition."""
 
 _NO_ITEM = rf"(?!(?i:{'|'.join([*MONTHS, *(re.escape(unit) for unit in UNITS)])})\b)"
 _ITEM = re.compile(rf"\A\s*(?:[-*•–+>]|\d{{1,2}}[.)](?=\s+{_NO_ITEM})|#{{1,6}})\s+")
@@ -180,10 +179,24 @@ class ClaimChecker:
         missing = await asyncio.to_thread(missing_figures, stated, self._texts)
         return tuple(figure.text for figure in missing[:MOST_NAMED])
 
-    def _quoting(self, claim: str, numbers: Sequence[int]) -> tuple[int, ...]:
-        """Returns those of the passages that have a claim, or a row, word for word."""
+    def _saying(self, claim: str, numbers: Sequence[int], *, bare: bool) -> tuple[int, ...]:
+        """Returns those of the passages that have a claim word for word, or else restated."""
         folded = " ".join(claim.split())
-        return tuple(n for n in numbers if self._passages[n - 1].quoted(folded))
+        tests: tuple[Callable[[Passage], object], ...] = (
+            lambda passage: not bare and passage.quoted(folded),
+            lambda passage: restated_row(folded, passage.rows, heading_text(passage.chunk)),
+            lambda passage: not bare and restated_part(folded, passage.chunk.text),
+        )
+        found = (tuple(n for n in numbers if says(self._passages[n - 1])) for says in tests)
+        return next(filter(None, found), ())
+
+    def _misstates(self, claim: str) -> bool:
+        """True if a claim has a value of another row than the one that it names."""
+        rows = [row for passage in self._passages for row in passage.rows]
+        return any(
+            misstates(claim, passage.rows, heading_text(passage.chunk), rows)
+            for passage in self._passages
+        )
 
     async def _having_figures(self, claim: str) -> list[int]:
         """Returns the numbers of the passages that have all figures of a claim."""
@@ -213,8 +226,10 @@ class ClaimChecker:
         if not having:
             nowhere = await self.figures_missing(claim)
             return Verdict(objection="figure", missing=nowhere)
-        if not bare and (quoting := self._quoting(claim, having)):
-            return Verdict(support=1.0, passages=quoting)
+        if saying := await asyncio.to_thread(self._saying, claim, having, bare=bare):
+            return Verdict(support=1.0, passages=saying)
+        if await asyncio.to_thread(self._misstates, claim):
+            return Verdict(objection="support")
         if names := self._names.missing(claim):
             return Verdict(objection="name", missing=tuple(names[:MOST_NAMED]))
         stated = f"{self._question} {claim}" if bare else claim
