@@ -147,14 +147,14 @@ class CitationChecker:
                 return span, 1.0
         if row := restated_row(sentence, passage.rows, heading_text(passage.chunk)):
             return (row.start, row.end), MAX_PARAPHRASE
-        return await self._paraphrased(sentence, passage.chunk)
+        return await self._paraphrased(sentence, passage)
 
-    async def _paraphrased(self, claim: str, chunk: Chunk) -> tuple[Span, float] | None:
+    async def _paraphrased(self, claim: str, passage: Passage) -> tuple[Span, float] | None:
         """Returns the first of the sentences that support a claim best."""
-        spans = sentence_spans(chunk.text)
+        spans = passage.sentences
         if not spans or not _WORD.search(claim):
             return None
-        scores = await self._support.score(claim, chunk, spans)
+        scores = await self._support.score(claim, passage.chunk, spans)
         best = int(np.argmax(scores))
         support = min(float(scores[best]), MAX_PARAPHRASE)
         return (spans[best], support) if support >= MIN_SUPPORT else None
@@ -264,7 +264,12 @@ class Passage:
 
     def begins(self, place: int) -> bool:
         """True if a sentence begins at this place."""
-        return any(start == place for start, _ in sentence_spans(self.chunk.text))
+        return any(start == place for start, _ in self.sentences)
+
+    @cached_property
+    def sentences(self) -> list[Span]:
+        """The spans of its sentences, in text order."""
+        return sentence_spans(self.chunk.text)
 
     @cached_property
     def rows(self) -> list[Row]:

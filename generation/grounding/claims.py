@@ -22,7 +22,6 @@ from rag.text.dates import MONTHS
 from rag.text.figures import LONGEST, Figure, figures, in_digits
 from rag.text.languages import language_of
 from rag.text.passages import heading_text, passage_text
-from rag.text.sentences import sentence_spans
 from rag.text.stated_figures import missing_figures
 from rag.text.units import UNITS
 from rag.types import Claim, ClaimOutcome, Hit, Objection
@@ -91,7 +90,8 @@ class Verdict:
     """The verdict on one claim.
 
     Attributes:
-        support: 0 to 1, that of the passage that supports it best; 0 if figures or names miss.
+        support: 0 to 1, that of the passage that supports it best; 0 if figures, names or words
+            are missing, or another row of a table has its value.
         passages: the numbers of the passages with its figures, from 1, best first.
         objection: the reason to refuse it; None if it holds.
         missing: the figures or names that no passage has.
@@ -190,13 +190,15 @@ class ClaimChecker:
         found = (tuple(n for n in numbers if says(self._passages[n - 1])) for says in tests)
         return next(filter(None, found), ())
 
-    def _misstates(self, claim: str) -> bool:
-        """True if a claim has a value of another row than the one that it names."""
-        rows = [row for passage in self._passages for row in passage.rows]
-        return any(
-            misstates(claim, passage.rows, heading_text(passage.chunk), rows)
-            for passage in self._passages
-        )
+    def _may_hold(self, claim: str, numbers: Sequence[int]) -> bool:
+        """True if one place of these passages has a claim's own words, and no table denies it.
+
+        Nothing is encoded for the others.
+        """
+        if misstates(claim, [(p.rows, heading_text(p.chunk)) for p in self._passages]):
+            return False
+        own = self._own_words(claim)
+        return self._entailed or any(self._covered(own, number) for number in numbers)
 
     async def _having_figures(self, claim: str) -> list[int]:
         """Returns the numbers of the passages that have all figures of a claim."""
@@ -213,12 +215,14 @@ class ClaimChecker:
         """Returns the verdict on a sentence without markers.
 
         1. Its figures stand in one passage, or follow from it by a calculation in the claim.
-        2. Such a passage has it word for word, which suffices.
-        3. Its names stand in the passages.
-        4. The passage supports it, and one place of it has the claim's own words, those that the
-           question has not. Unless it is close to the passage, the sentences that answer the
-           question have them, too. A bare answer is read with the question, and has to be close.
-           The words do not matter if the support is an entailment.
+        2. Such a passage has it word for word, or restated, which suffices.
+        3. Its names stand in the passages. It has no value of another row than the one it names.
+           One place of a passage has its own words, those that the question has not.
+        4. The passage supports it. Unless it is close to the passage, the sentences that answer the
+           question have its own words, too. A bare answer is read with the question, and has to be
+           close.
+
+        The words do not matter if the support is an entailment.
         """
         bare = bool(_ANSWER.search(claim)) or len(words(claim)) < SHORT_CLAIM
         claim = stated_in(claim)
@@ -228,17 +232,17 @@ class ClaimChecker:
             return Verdict(objection="figure", missing=nowhere)
         if saying := await asyncio.to_thread(self._saying, claim, having, bare=bare):
             return Verdict(support=1.0, passages=saying)
-        if await asyncio.to_thread(self._misstates, claim):
-            return Verdict(objection="support")
         if names := self._names.missing(claim):
             return Verdict(objection="name", missing=tuple(names[:MOST_NAMED]))
+        if not await asyncio.to_thread(self._may_hold, claim, having):
+            return Verdict(objection="support")
         stated = f"{self._question} {claim}" if bare else claim
         scores = await self._scorer.scores([stated], [self._chunks[n - 1] for n in having])
         order = np.argsort(-scores[0], kind="stable").tolist()
         passages = tuple(having[place] for place in order)
         support = float(scores[0, order[0]])
         objection: Objection | None = "support"
-        if support >= MIN_SUPPORT and await self._holds(claim, support, passages, bare=bare):
+        if support >= MIN_SUPPORT and await self._holds(claim, support, bare=bare):
             objection = None
         return Verdict(support=support, passages=passages, objection=objection)
 
@@ -262,18 +266,11 @@ class ClaimChecker:
             return quoted.confidence
         return self._confidence.probability(given_answer(self._question, sentence, quoted))
 
-    async def _holds(
-        self, claim: str, support: float, passages: Sequence[int], *, bare: bool
-    ) -> bool:
-        """True if the words of a claim are where they should be."""
-        if self._entailed or support == 1:
-            return True
-        own = self._own_words(claim)
-        if not any(self._covered(own, number) for number in passages):
-            return False
-        if support >= CLOSE or bare:
-            return support >= CLOSE
-        return _has_words(own, (await self._quotes()).text)
+    async def _holds(self, claim: str, support: float, *, bare: bool) -> bool:
+        """True if a claim is close to a passage, or the quotes have its words, too."""
+        if self._entailed or support >= CLOSE or bare:
+            return self._entailed or support >= CLOSE
+        return _has_words(self._own_words(claim), (await self._quotes()).text)
 
     def _own_words(self, claim: str) -> str:
         """Returns the claim's words that the question has not, without its figures.
@@ -288,11 +285,13 @@ class ClaimChecker:
 
     def _covered(self, own: str, number: int) -> bool:
         """True if two sentences of a passage that touch have these words."""
-        chunk = self._chunks[number - 1]
-        spans = sentence_spans(chunk.text)
-        above = heading_text(chunk)
+        passage = self._passages[number - 1]
+        text, above = passage.chunk.text, heading_text(passage.chunk)
+        if not _has_words(own, f"{above} {text}"):
+            return False  # nor has a part of it
+        spans = passage.sentences
         places = (
-            f"{above} {chunk.text[before[0] : last[1]]}"
+            f"{above} {text[before[0] : last[1]]}"
             for before, last in zip([*spans[:1], *spans], spans, strict=False)
         )
         return any(_has_words(own, place) for place in places)

@@ -7,6 +7,7 @@ A row is restated by the values of cells and the names of their columns: "For La
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -71,40 +72,43 @@ def restated_row(claim: str, rows: Iterable[Row], titles: str) -> Row | None:
         rows: rows of a passage's tables.
         titles: title and headings of the passage.
     """
-    return next((r for r in _named(claim, rows) if _restates(claim, r.cells, titles)), None)
+    return next((r for r, _ in _named(claim, rows) if _restates(claim, r.cells, titles)), None)
 
 
-def misstates(claim: str, rows: Sequence[Row], titles: str, others: Iterable[Row]) -> bool:
-    """True if a claim restates none of the rows, but one with the value of another row in it.
+def misstates(claim: str, tables: Sequence[tuple[Sequence[Row], str]]) -> bool:
+    """True if a claim restates no row of a passage, but one with a value of another row in it.
 
     Args:
         claim: a sentence.
-        rows: rows of a passage's tables.
-        titles: title and headings of the passage.
-        others: rows of all passages; those below the same header count.
+        tables: of each passage, the rows of its tables, and title and headings. The other row may
+            be another passage's, below the same header.
     """
-    words = _words_of(claim)
-    told = [(row.above, c) for row in others for c in row.cells if words >= _words_of(c.value)]
-    changed = (
-        cells
-        for row in _named(claim, rows)
-        for above, cell in told
-        if above == row.above and cell not in row.cells
-        for cells in _with(row.cells, cell)
+    told: dict[str, list[Cell]] = defaultdict(list)  # by header
+    named: list[tuple[Row, Sequence[Row], str]] = []
+    for rows, titles in tables:
+        for row, cells in _named(claim, rows):
+            told[row.above] += cells
+            named.append((row, rows, titles))
+    return any(
+        _restates(claim, changed, titles) and restated_row(claim, rows, titles) is None
+        for row, rows, titles in named
+        for cell in told[row.above]
+        if cell not in row.cells
+        for changed in _with(row.cells, cell)
     )
-    wrong = any(_restates(claim, cells, titles) for cells in changed)
-    return wrong and restated_row(claim, rows, titles) is None
 
 
 def restated_part(claim: str, text: str) -> Span | None:
-    """Returns the sentence of a text that has a claim in one piece, with figures in other forms.
+    """Returns the first of a text's sentences that has a claim, with figures in other forms.
 
-    None if there is none, or the claim has no figure.
+    None if no sentence has it in one piece, or the claim has no figure.
     """
     wanted = tokens_of(claim)
     if all(token.figure is None for token in wanted):
         return None
     words = {token.text for token in wanted if token.figure is None}
+    if not words <= _words_of(text):
+        return None
     for start, end in sentence_spans(text):
         sentence = text[start:end]
         if words <= _words_of(sentence) and _place(wanted, tokens_of(sentence)) is not None:
@@ -112,10 +116,15 @@ def restated_part(claim: str, text: str) -> Span | None:
     return None
 
 
-def _named(claim: str, rows: Iterable[Row]) -> Iterator[Row]:
-    """Yields the rows of which a claim has all words of a cell; others are told apart sooner."""
+def _named(claim: str, rows: Iterable[Row]) -> Iterator[tuple[Row, list[Cell]]]:
+    """Yields rows with the cells of which a claim has all words; rows without any restate nothing.
+
+    This takes less time than to compare the figures.
+    """
     words = _words_of(claim)
-    return (row for row in rows if any(words >= _words_of(cell.value) for cell in row.cells))
+    for row in rows:
+        if cells := [c for c in row.cells if (own := _words_of(c.value)) and words >= own]:
+            yield row, cells
 
 
 def _with(cells: Sequence[Cell], other: Cell) -> Iterator[Sequence[Cell]]:
@@ -228,5 +237,6 @@ def _place(
     return None
 
 
-def _words_of(text: str) -> set[str]:
-    return set(_WORD.findall(text.casefold()))
+@lru_cache(maxsize=1 << 11)
+def _words_of(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(text.casefold()))

@@ -38,7 +38,7 @@ def test_a_row_is_restated_by_columns_and_values(claim: str, name: str) -> None:
     row = restated_row(claim, ROWS, TITLES)
     assert row is not None
     assert row.cells[0].value == name
-    assert not misstates(claim, ROWS, TITLES, ROWS)
+    assert not misstates(claim, [(ROWS, TITLES)])
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_more_or_other_than_a_row_says_does_not_restate_it(claim: str) -> None:
     ],
 )
 def test_a_value_of_another_row_misstates_a_table(claim: str) -> None:
-    assert misstates(claim, ROWS, TITLES, ROWS)
-    assert misstates(claim, ROWS[:1], TITLES, ROWS) or misstates(claim, ROWS[1:2], TITLES, ROWS)
-    assert not misstates(claim, ROWS[:1], TITLES, ROWS[:1]), "no other row has the value"
+    assert misstates(claim, [(ROWS, TITLES)])
+    assert misstates(claim, [([row], TITLES) for row in ROWS]), "of another passage"
+    assert not misstates(claim, [(ROWS[:1], TITLES)]), "no other row has the value"
 
 
 @pytest.mark.parametrize("claim", ["The Lamp is heavy.", "For Lamp, Stock is 7.", "Stock is 40."])
 def test_what_no_row_says_misstates_none(claim: str) -> None:
-    assert not misstates(claim, ROWS, TITLES, ROWS)
+    assert not misstates(claim, [(ROWS, TITLES)])
 
 
 def test_equal_values_and_columns_of_one_name_are_right_for_each() -> None:
@@ -93,7 +93,7 @@ def test_equal_values_and_columns_of_one_name_are_right_for_each() -> None:
     )[0]
     for claim in ("For 1, floor is 296.", "For 1, floor is 41.", "For 8, p50 is 302."):
         assert restated_row(claim, rows, "") is not None, claim
-        assert not misstates(claim, rows, "", rows), claim
+        assert not misstates(claim, [(rows, "")]), claim
     assert restated_row("For 1, floor is 60.", rows, "") is None
 
 
