@@ -156,8 +156,10 @@ def _restates(claim: str, cells: Sequence[Cell], titles: str) -> bool:
         return False
     told = " ".join(f"{cell.column} {cell.value}" for cell in stated)
     denials = len(NEGATION.findall(claim)) == len(NEGATION.findall(told))
-    told_by = " ".join([titles, *(cell.column for cell in stated)])
-    return denials and reading.has_only(tokens_of(told_by))  # 3.
+    known = [
+        token for part in (titles, *(cell.column for cell in stated)) for token in tokens_of(part)
+    ]
+    return denials and reading.has_only(known)  # 3.
 
 
 class _Reading:
