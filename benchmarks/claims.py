@@ -2,9 +2,8 @@
 
 SmolLM2-135M-Instruct (`tests.smollm2`) answers questions of squad2-dev-a with `claims` off and
 strict, about the articles that no score was fitted on. An answer is right if it has a gold answer,
-letter case aside. The floor is the extractive answer to the same question. Claims that are made
-from the same set, supported and not, go through the check beside their own paragraph, without a
-model.
+letter case aside. The floor is the extractive answer to the same question. What the check takes and
+shows without a model is in `benchmarks.claim_check`.
 
     python -m benchmarks.run claims
 """
@@ -14,24 +13,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 from benchmarks._common import Report, SkippedError, Target, data_folder, p50, temporary_service
 from benchmarks._rankings import corpus_of, ingest_corpus
 from eval.calibration.evidence_runs import MemoEmbedder
-from eval.calibration.groundedness import chunk_of
-from eval.datasets.claims import Claim, make_claims
-from eval.datasets.corpus import Question, read_corpus
-from generation.grounding.answer_confidence import load_answer_confidence
-from generation.grounding.claims import ClaimChecker
-from generation.grounding.groundedness import Grounding, load_grounding
-from generation.grounding.quotes import Quoted
+from eval.datasets.corpus import Question
 from rag.build.service import Service
 from rag.telemetry.trace import Trace
 from rag.text.stated_figures import missing_figures
-from rag.types import Answer, ClaimPolicy, Delta, Hit, Query, Scope
+from rag.types import Answer, ClaimPolicy, Query, Scope
 from tests.smollm2 import smollm2
 
 SET = "squad2-dev-a"
@@ -39,14 +32,12 @@ ASKED = 100
 """Answerable questions, evenly taken: a share's standard error is 4 points there."""
 ALONE = 30
 """Questions asked one after another, for times."""
-MADE = 1_500
-"""Claims of each kind, at most."""
 AT_ONCE = 4
 ENGINE = {"enforce_eager": True, "max_model_len": 4096, "kv_cache_memory_bytes": 256 << 20}
 
 
 def run() -> Report:
-    """Asks with either policy, then checks the claims made.
+    """Asks with either policy.
 
     Raises:
         SkippedError: vLLM or the set is not there.
@@ -75,7 +66,6 @@ async def _measure(report: Report) -> None:
     async with temporary_service() as (service, queue):
         ingested = await ingest_corpus(service, queue, MemoEmbedder(service.embedder), corpus)
         quoted = await _answers(service, sample, ingested.scope, "off")
-        await _check_made(report, service)
     _report_answers(report, sample, unchecked=unchecked, strict=strict, quoted=quoted)
 
 
@@ -156,28 +146,3 @@ def _wrong_figures(answer: Answer) -> int:
     texts = [f"{hit.chunk.title} {hit.chunk.text}" for hit in answer.passages]
     markers = {str(citation.marker) for citation in answer.citations}
     return sum(figure.text not in markers for figure in missing_figures(answer.text, texts))
-
-
-async def _check_made(report: Report, service: Service) -> None:
-    """Reports, for the claims made of each kind, the share that would be shown."""
-    corpus = read_corpus(data_folder(SET))
-    passages = {passage.id: passage for passage in corpus.passages}
-    questions = {question.id: question for question in corpus.questions}
-    kinds: dict[str, list[Claim]] = defaultdict(list)
-    for claim in make_claims(corpus):
-        kinds[claim.kind].append(claim)
-    grounding = Grounding(service.tokens, load_grounding())
-    for kind, claims in kinds.items():
-        taken = claims[:: max(1, len(claims) // MADE)]
-        shown = 0
-        for claim in taken:
-            chunk = chunk_of(passages[claim.passage])
-            hit = Hit(chunk=chunk, score=1.0, source="fused", ranks={})
-            question = questions[claim.question].text
-
-            async def quotes(text: str = chunk.text) -> Quoted:
-                return Quoted(deltas=(Delta(text=text),), confidence=1.0)
-
-            checker = ClaimChecker(question, [hit], grounding, quotes, load_answer_confidence())
-            shown += (await checker.check(claim.text)).objection is None
-        report.add(f"shown of {len(taken)} claims made: {kind}", shown / len(taken))

@@ -43,6 +43,7 @@ LONG = (
     "backup",
     "builds",
     "cache",
+    "claim_check",
     "claims",
     "copies",
     "coverage",

@@ -10,7 +10,9 @@ from itertools import accumulate
 
 import numpy as np
 
+from generation.grounding.restated import restated_row
 from rag.protocols import SupportScorer
+from rag.text.passages import heading_text
 from rag.text.sentences import sentence_spans
 from rag.text.table_cells import Row, table_lines, written
 from rag.types import Cell, Chunk, Citation, Hit, Span
@@ -18,7 +20,7 @@ from rag.types import Cell, Chunk, Citation, Hit, Span
 MIN_SUPPORT = 0.55
 """Support below which a passage does not support a claim: `benchmarks.run support`."""
 MAX_PARAPHRASE = 0.99
-"""Support of a sentence that has all of a claim, but not word for word: only a quote has 1."""
+"""Support of a sentence or row that has all of a claim, but not word for word, as a quote has."""
 
 _NUMBERS = r"\d{1,3}(?:, ?\d{1,3}){0,31}"
 _LONGEST_MARKER = 3 * 32 + 2 * 31 + 2
@@ -143,14 +145,16 @@ class CitationChecker:
             # The end of the sentence before is not quoted, unless the passage begins a sentence so.
             if span and (text != self._claim or text == without_lead or passage.begins(span[0])):
                 return span, 1.0
-        return await self._paraphrased(sentence, passage.chunk)
+        if row := restated_row(sentence, passage.rows, heading_text(passage.chunk)):
+            return (row.start, row.end), MAX_PARAPHRASE
+        return await self._paraphrased(sentence, passage)
 
-    async def _paraphrased(self, claim: str, chunk: Chunk) -> tuple[Span, float] | None:
+    async def _paraphrased(self, claim: str, passage: Passage) -> tuple[Span, float] | None:
         """Returns the first of the sentences that support a claim best."""
-        spans = sentence_spans(chunk.text)
+        spans = passage.sentences
         if not spans or not _WORD.search(claim):
             return None
-        scores = await self._support.score(claim, chunk, spans)
+        scores = await self._support.score(claim, passage.chunk, spans)
         best = int(np.argmax(scores))
         support = min(float(scores[best]), MAX_PARAPHRASE)
         return (spans[best], support) if support >= MIN_SUPPORT else None
@@ -255,20 +259,26 @@ class Passage:
 
     def cells(self, span: Span) -> tuple[Cell, ...]:
         """Returns the cells of the row of a table that contains a span; none if there is none."""
-        around = (r for r in self._rows if r.start <= span[0] and span[1] <= r.end)
+        around = (r for r in self.rows if r.start <= span[0] and span[1] <= r.end)
         return next((row.cells for row in around), ())
 
     def begins(self, place: int) -> bool:
         """True if a sentence begins at this place."""
-        return any(start == place for start, _ in sentence_spans(self.chunk.text))
+        return any(start == place for start, _ in self.sentences)
 
     @cached_property
-    def _rows(self) -> list[Row]:
+    def sentences(self) -> list[Span]:
+        """The spans of its sentences, in text order."""
+        return sentence_spans(self.chunk.text)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of its tables, in text order."""
         return table_lines(self.chunk)[0]
 
     @cached_property
     def _rows_written(self) -> dict[str, Row]:
-        return {" ".join(row.written.split()): row for row in reversed(self._rows)}
+        return {" ".join(row.written.split()): row for row in reversed(self.rows)}
 
     @cached_property
     def _words(self) -> list[re.Match[str]]:

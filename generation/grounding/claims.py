@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,12 +16,12 @@ from generation.grounding.citations import Passage, claims_of, without_markers
 from generation.grounding.groundedness import ClaimScorer
 from generation.grounding.known_names import KnownNames, words
 from generation.grounding.quotes import Quotes
+from generation.grounding.restated import SHORT_WORD, misstates, restated_part, restated_row
 from generation.grounding.support import shared_grams
 from rag.text.dates import MONTHS
 from rag.text.figures import LONGEST, Figure, figures, in_digits
 from rag.text.languages import language_of
 from rag.text.passages import heading_text, passage_text
-from rag.text.sentences import sentence_spans
 from rag.text.stated_figures import missing_figures
 from rag.text.units import UNITS
 from rag.types import Claim, ClaimOutcome, Hit, Objection
@@ -36,8 +36,6 @@ MOST_NAMED = 8
 """Missing figures or names of one claim that are listed."""
 SHORT_CLAIM = 4
 """Words of a claim from which it says by itself what it is about."""
-SHORT_WORD = 3
-"""Letters, at most, of a word that may be an article or a preposition."""
 
 _NO_ITEM = rf"(?!(?i:{'|'.join([*MONTHS, *(re.escape(unit) for unit in UNITS)])})\b)"
 _ITEM = re.compile(rf"\A\s*(?:[-*•–+>]|\d{{1,2}}[.)](?=\s+{_NO_ITEM})|#{{1,6}})\s+")
@@ -92,7 +90,8 @@ class Verdict:
     """The verdict on one claim.
 
     Attributes:
-        support: 0 to 1, that of the passage that supports it best; 0 if figures or names miss.
+        support: 0 to 1, that of the passage that supports it best; 0 if figures, names or words
+            are missing, or another row of a table has its value.
         passages: the numbers of the passages with its figures, from 1, best first.
         objection: the reason to refuse it; None if it holds.
         missing: the figures or names that no passage has.
@@ -180,10 +179,26 @@ class ClaimChecker:
         missing = await asyncio.to_thread(missing_figures, stated, self._texts)
         return tuple(figure.text for figure in missing[:MOST_NAMED])
 
-    def _quoting(self, claim: str, numbers: Sequence[int]) -> tuple[int, ...]:
-        """Returns those of the passages that have a claim, or a row, word for word."""
+    def _saying(self, claim: str, numbers: Sequence[int], *, bare: bool) -> tuple[int, ...]:
+        """Returns those of the passages that have a claim word for word, or else restated."""
         folded = " ".join(claim.split())
-        return tuple(n for n in numbers if self._passages[n - 1].quoted(folded))
+        tests: tuple[Callable[[Passage], object], ...] = (
+            lambda passage: not bare and passage.quoted(folded),
+            lambda passage: restated_row(folded, passage.rows, heading_text(passage.chunk)),
+            lambda passage: not bare and restated_part(folded, passage.chunk.text),
+        )
+        found = (tuple(n for n in numbers if says(self._passages[n - 1])) for says in tests)
+        return next(filter(None, found), ())
+
+    def _may_hold(self, claim: str, numbers: Sequence[int]) -> bool:
+        """True if one place of these passages has a claim's own words, and no table denies it.
+
+        Nothing is encoded for the others.
+        """
+        if misstates(claim, [(p.rows, heading_text(p.chunk)) for p in self._passages]):
+            return False
+        own = self._own_words(claim)
+        return self._entailed or any(self._covered(own, number) for number in numbers)
 
     async def _having_figures(self, claim: str) -> list[int]:
         """Returns the numbers of the passages that have all figures of a claim."""
@@ -200,12 +215,14 @@ class ClaimChecker:
         """Returns the verdict on a sentence without markers.
 
         1. Its figures stand in one passage, or follow from it by a calculation in the claim.
-        2. Such a passage has it word for word, which suffices.
-        3. Its names stand in the passages.
-        4. The passage supports it, and one place of it has the claim's own words, those that the
-           question has not. Unless it is close to the passage, the sentences that answer the
-           question have them, too. A bare answer is read with the question, and has to be close.
-           The words do not matter if the support is an entailment.
+        2. Such a passage has it word for word, or restated, which suffices.
+        3. Its names stand in the passages. It has no value of another row than the one it names.
+           One place of a passage has its own words, those that the question has not.
+        4. The passage supports it. Unless it is close to the passage, the sentences that answer the
+           question have its own words, too. A bare answer is read with the question, and has to be
+           close.
+
+        The words do not matter if the support is an entailment.
         """
         bare = bool(_ANSWER.search(claim)) or len(words(claim)) < SHORT_CLAIM
         claim = stated_in(claim)
@@ -213,17 +230,19 @@ class ClaimChecker:
         if not having:
             nowhere = await self.figures_missing(claim)
             return Verdict(objection="figure", missing=nowhere)
-        if not bare and (quoting := self._quoting(claim, having)):
-            return Verdict(support=1.0, passages=quoting)
+        if saying := await asyncio.to_thread(self._saying, claim, having, bare=bare):
+            return Verdict(support=1.0, passages=saying)
         if names := self._names.missing(claim):
             return Verdict(objection="name", missing=tuple(names[:MOST_NAMED]))
+        if not await asyncio.to_thread(self._may_hold, claim, having):
+            return Verdict(objection="support")
         stated = f"{self._question} {claim}" if bare else claim
         scores = await self._scorer.scores([stated], [self._chunks[n - 1] for n in having])
         order = np.argsort(-scores[0], kind="stable").tolist()
         passages = tuple(having[place] for place in order)
         support = float(scores[0, order[0]])
         objection: Objection | None = "support"
-        if support >= MIN_SUPPORT and await self._holds(claim, support, passages, bare=bare):
+        if support >= MIN_SUPPORT and await self._holds(claim, support, bare=bare):
             objection = None
         return Verdict(support=support, passages=passages, objection=objection)
 
@@ -247,18 +266,11 @@ class ClaimChecker:
             return quoted.confidence
         return self._confidence.probability(given_answer(self._question, sentence, quoted))
 
-    async def _holds(
-        self, claim: str, support: float, passages: Sequence[int], *, bare: bool
-    ) -> bool:
-        """True if the words of a claim are where they should be."""
-        if self._entailed or support == 1:
-            return True
-        own = self._own_words(claim)
-        if not any(self._covered(own, number) for number in passages):
-            return False
-        if support >= CLOSE or bare:
-            return support >= CLOSE
-        return _has_words(own, (await self._quotes()).text)
+    async def _holds(self, claim: str, support: float, *, bare: bool) -> bool:
+        """True if a claim is close to a passage, or the quotes have its words, too."""
+        if self._entailed or support >= CLOSE or bare:
+            return self._entailed or support >= CLOSE
+        return _has_words(self._own_words(claim), (await self._quotes()).text)
 
     def _own_words(self, claim: str) -> str:
         """Returns the claim's words that the question has not, without its figures.
@@ -273,11 +285,13 @@ class ClaimChecker:
 
     def _covered(self, own: str, number: int) -> bool:
         """True if two sentences of a passage that touch have these words."""
-        chunk = self._chunks[number - 1]
-        spans = sentence_spans(chunk.text)
-        above = heading_text(chunk)
+        passage = self._passages[number - 1]
+        text, above = passage.chunk.text, heading_text(passage.chunk)
+        if not _has_words(own, f"{above} {text}"):
+            return False  # nor has a part of it
+        spans = passage.sentences
         places = (
-            f"{above} {chunk.text[before[0] : last[1]]}"
+            f"{above} {text[before[0] : last[1]]}"
             for before, last in zip([*spans[:1], *spans], spans, strict=False)
         )
         return any(_has_words(own, place) for place in places)

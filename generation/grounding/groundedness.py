@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from generation.grounding.calibration import Regression
 from generation.grounding.comparison import ReadClaim, ReadPassage, compare
 from rag.protocols import SupportScorer, TokenEmbedder
-from rag.text.passages import passage_text
+from rag.text.passages import heading_text, passage_text
 from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Float32Array, TokenVectors
 
@@ -23,6 +24,9 @@ WEIGHTS = Path(__file__).with_name("groundedness.json")
 on."""
 IRRELEVANT = 0.02
 """Relevance below which the relations and details of a claim are not compared."""
+
+KNOWN_PASSAGES = 32
+"""Passages that are kept, of up to 0.7 MB: those of a few answers that are written at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +87,15 @@ class ClaimScorer(Protocol):
 
 
 class Grounding:
-    """Groundedness from token vectors, numbers and negations."""
+    """Groundedness from token vectors, numbers and negations.
+
+    The passages read last are kept: each sentence of an answer is compared with the same ones.
+    """
 
     def __init__(self, embedder: TokenEmbedder, model: GroundingModel) -> None:
         self._embedder = embedder
         self._model = model
+        self._known: OrderedDict[tuple[str, str], ReadPassage] = OrderedDict()
 
     async def score(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
         """Returns float32[claims], 0 to 1: the support of each claim by its best passage.
@@ -98,21 +106,34 @@ class Grounding:
 
     async def scores(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
         """Returns float32[claims, chunks], 0 to 1: the support of each claim by each passage."""
-        claim_vectors, read = await asyncio.gather(
-            self._embedder.embed_tokens(claims, kind="query"),
-            self._embedder.embed_tokens([passage_text(c) for c in chunks], kind="passage"),
+        claim_vectors, passages = await asyncio.gather(
+            self._embedder.embed_tokens(claims, kind="query"), self._read(chunks)
         )
-        return await asyncio.to_thread(self._scores, claims, claim_vectors, chunks, read)
+        return await asyncio.to_thread(self._scores, claims, claim_vectors, passages)
+
+    async def _read(self, chunks: Sequence[Chunk]) -> list[ReadPassage]:
+        """Returns the chunks with their data for comparison, those that are not known read anew."""
+        keys = [(heading_text(chunk), chunk.text) for chunk in chunks]
+        found = {key: self._known[key] for key in keys if key in self._known}
+        new = {key: chunk for key, chunk in zip(keys, chunks, strict=True) if key not in found}
+        texts = [passage_text(chunk) for chunk in new.values()]
+        vectors = await self._embedder.embed_tokens(texts, kind="passage")
+        for (key, chunk), tokens in zip(new.items(), vectors, strict=True):
+            found[key] = ReadPassage(chunk, tokens)
+        for key in keys:
+            self._known[key] = found[key]
+            self._known.move_to_end(key)
+        while len(self._known) > KNOWN_PASSAGES:
+            self._known.popitem(last=False)
+        return [found[key] for key in keys]
 
     def _scores(
         self,
         claims: Sequence[str],
         claim_vectors: Sequence[TokenVectors],
-        chunks: Sequence[Chunk],
-        read: Sequence[TokenVectors],
+        passages: Sequence[ReadPassage],
     ) -> Float32Array:
-        passages = [ReadPassage(c, tokens) for c, tokens in zip(chunks, read, strict=True)]
-        scores = np.zeros((len(claims), len(chunks)), np.float32)
+        scores = np.zeros((len(claims), len(passages)), np.float32)
         for i, (text, tokens) in enumerate(zip(claims, claim_vectors, strict=True)):
             claim = ReadClaim(text, tokens)
             scores[i] = [self._support(claim, passage) for passage in passages]

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -105,9 +106,15 @@ def read_words(text: str, tokens: TokenVectors, first: Collection[int] = ()) -> 
 
 
 def _word(written: str, start: int, end: int, *, first: bool) -> Word:
+    return Word(*_form(written, first=first), start, end)
+
+
+@lru_cache(maxsize=1 << 14)
+def _form(written: str, *, first: bool) -> tuple[str, str, Shape]:
+    """Returns text, stem and shape of a word; a text has most of its words several times."""
     text = written.lower()
     stem = text[: max(SHORT + 1, len(text) - SHORT)]
-    return Word(text, stem, _shape(written, first=first), start, end)
+    return text, stem, _shape(written, first=first)
 
 
 def _shape(word: str, *, first: bool) -> Shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -66,9 +67,11 @@ def _mean_of_best(cosines: Float32Array) -> float:
     return max(0.0, float(cosines.max(axis=1).mean())) if cosines.size else 0.0
 
 
-def _grams(text: str) -> set[str]:
+@lru_cache(maxsize=64)
+def _grams(text: str) -> frozenset[str]:
+    """Returns a claim's trigrams; it is compared with many sentences."""
     padded = (f" {word} " for word in _WORD.findall(text.lower()))
-    return {word[i : i + GRAM] for word in padded for i in range(len(word) - GRAM + 1)}
+    return frozenset(word[i : i + GRAM] for word in padded for i in range(len(word) - GRAM + 1))
 
 
 def _share(wanted: set[str], found: set[str]) -> float:

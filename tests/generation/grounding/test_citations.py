@@ -105,6 +105,16 @@ def test_a_paraphrase_is_cited_by_the_sentence_that_carries_it() -> None:
     assert MIN_SUPPORT <= citation.support < 1
 
 
+def test_a_sentence_about_a_row_is_cited_by_the_row() -> None:
+    table = hit(
+        "| Kind of leave | Days per year |\n|---|---|\n| Study leave | 5 |\n| Annual leave | 27 |"
+    )
+    (citation,) = verify("For the annual leave, days per year is twenty-seven. [1]", [table])
+    assert citation.quote == "| Annual leave | 27 |"
+    assert [cell.value for cell in citation.cells] == ["Annual leave", "27"]
+    assert citation.support < 1
+
+
 def test_all_words_in_another_order_are_no_quote() -> None:
     (citation,) = verify("In 1769 James Watt patented his engine [2].", HITS)
     assert 0.8 < citation.support < 1

@@ -48,6 +48,8 @@ def checker(embedder: BertEmbedder) -> ClaimChecker:
         "**A taxi ride is refunded up to 50 pounds.**",
         "A taxi ride is refunded up to fifty pounds.",
         "Kind of leave: Study leave; Days per year: 5",
+        "For Study leave, days per year is five.",
+        "The annual leave is 27 days per year.",
         "The module of C++ code has a leading underscore (e.g. ``_socket``) and is `private`.",
         "According to the passages, a taxi ride is refunded up to £50.",
     ],
@@ -65,6 +67,8 @@ async def test_what_a_passage_says_is_supported(checker: ClaimChecker, claim: st
         ("A taxi ride is refunded up to £27.", "support"),
         ("A taxi ride by Uber is refunded up to £50.", "name"),
         ("Cats are permitted in the garden.", "support"),
+        ("For Study leave, days per year is 27.", "support"),
+        ("The annual leave is 27 weeks per year.", "support"),
         ("The answer is: Py_TPFLAGS_MAPPING", "support"),
     ],
 )
