@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 
@@ -28,19 +29,19 @@ class RedisLine:
         Args:
             url: of Redis.
             script: in Lua.
-            seconds: time limit for connecting, for sending, and for each result.
+            seconds: time limit of a round trip, and of connecting before it.
             retries: how often calls are repeated whose connection was lost.
         """
         self._script = script
         self._digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-        self._retries = retries
+        self._seconds, self._retries = seconds, retries
         # Not a pool in use: it knows what the URL says, and whether a connection still stands.
         self._pool = ConnectionPool.from_url(
             url,
             # With 3, its default, redis-py 8 takes a connection that Redis closed for a good one;
             # and Redis 5 does not know it.
             protocol=2,
-            socket_timeout=seconds,
+            socket_timeout=None,  # with one, each command is a task
             socket_connect_timeout=seconds,
             retry=Retry(NoBackoff(), 0),
         )
@@ -50,7 +51,8 @@ class RedisLine:
         """Returns the result of each call, or the error by which Redis refused it.
 
         Raises:
-            RedisError: Redis does not answer. It is not known which calls were carried out.
+            RedisError, TimeoutError: Redis does not answer. It is not known which calls were
+                carried out.
         """
         for _ in range(self._retries):
             try:
@@ -64,13 +66,18 @@ class RedisLine:
         await self._connection.disconnect()
 
     async def _run(self, calls: Sequence[Call]) -> list[bytes | ResponseError]:
-        await self._pool.ensure_connection(self._connection)
-        found = await self._sent(calls)
-        if any(isinstance(each, NoScriptError) for each in found):  # then none was carried out
-            await self._connection.send_command("SCRIPT", "LOAD", self._script)
-            await self._connection.read_response()
-            found = await self._sent(calls)
-        return found
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._pool.ensure_connection(self._connection)
+                found = await self._sent(calls)
+                if any(isinstance(each, NoScriptError) for each in found):  # none was carried out
+                    await self._connection.send_command("SCRIPT", "LOAD", self._script)
+                    await self._connection.read_response()
+                    found = await self._sent(calls)
+                return found
+        except BaseException:
+            await self._connection.disconnect(nowait=True)  # results to come are of other calls
+            raise
 
     async def _sent(self, calls: Sequence[Call]) -> list[bytes | ResponseError]:
         commands = [("EVALSHA", self._digest, len(keys), *keys, value) for keys, value in calls]
@@ -82,9 +89,4 @@ class RedisLine:
             found: bytes = await self._connection.read_response(disconnect_on_error=False)
         except ResponseError as error:
             return error
-        except BaseException:
-            await self._connection.disconnect(
-                nowait=True
-            )  # results to come would be of other calls
-            raise
         return found
