@@ -70,10 +70,13 @@ class RedisLine:
             async with asyncio.timeout(self._seconds):
                 await self._pool.ensure_connection(self._connection)
                 found = await self._sent(calls)
-                if any(isinstance(each, NoScriptError) for each in found):  # none was carried out
+                unknown = [n for n, each in enumerate(found) if isinstance(each, NoScriptError)]
+                if unknown:  # those were not carried out
                     await self._connection.send_command("SCRIPT", "LOAD", self._script)
                     await self._connection.read_response()
-                    found = await self._sent(calls)
+                    again = await self._sent([calls[n] for n in unknown])
+                    for n, each in zip(unknown, again, strict=True):
+                        found[n] = each
                 return found
         except BaseException:
             await self._connection.disconnect(nowait=True)  # results to come are of other calls
