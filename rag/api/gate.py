@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers, MutableHeaders
+from collections.abc import Iterable, Mapping
+
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag.api import problems
@@ -78,7 +80,7 @@ class Gate:
 
         async def send_charged(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(account.fields())
+                message["headers"] = _with_fields(message["headers"], account.fields())
             elif not message.get("more_body", False):  # a kill from now on loses no row
                 await account.written()
             await send(message)
@@ -101,6 +103,17 @@ class Gate:
             headers["WWW-Authenticate"] = self._metadata.challenge(scope)
         body = problems.problem_json(error, scope.get("request_id", ""))
         await problems.response(scope, body, headers)(scope, receive, send)
+
+
+def _with_fields(
+    headers: Iterable[tuple[bytes, bytes]], fields: Mapping[str, str]
+) -> list[tuple[bytes, bytes]]:
+    """Returns the headers with the fields, which replace those of the same names.
+
+    Once for each request: `MutableHeaders` looks for each name among all headers.
+    """
+    added = {name.lower().encode(): value.encode("latin-1") for name, value in fields.items()}
+    return [*(pair for pair in headers if pair[0] not in added), *added.items()]
 
 
 def is_open(path: str) -> bool:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from rag.api.app import create_app
 from rag.api.connections import BoundedProtocol
+from rag.api.forwarded import behind_proxies
 from rag.build.waiting import drain_seconds
 from rag.cli.draining_server import DrainingServer
 from rag.cli.handed_server import HandedServer
@@ -60,13 +61,11 @@ def serve_one(
 
 def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        behind_proxies(app, settings),
         http=BoundedProtocol,
         log_config=None,
         access_log=False,
-        # Both: uvicorn would believe 127.0.0.1 by default, or FORWARDED_ALLOW_IPS.
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        proxy_headers=False,  # uvicorn would believe 127.0.0.1, or FORWARDED_ALLOW_IPS
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=CUT_SECONDS,

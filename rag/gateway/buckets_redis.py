@@ -6,15 +6,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 
 from rag.errors import UpstreamError
 from rag.gateway.buckets import Bucket, Permits, Taken
 from rag.gateway.buckets_script import SCRIPT, Operation, read, written
+from rag.gateway.redis_line import RedisLine
 from rag.privacy.redaction import masked, words
 
 LEASE_SECONDS = 30.0
@@ -23,13 +20,9 @@ RENEWALS = 3
 """Renewals in the time of a lease."""
 CALL_SECONDS = 1.0
 """Time limit of a call: a request that waits for its limits is not answered meanwhile."""
-CONNECTIONS = 16
-"""Connections of a process; a call takes a fraction of a millisecond."""
 RELEASE_SECONDS = 0.005
 """Seconds for which a release waits for an operation to go with, if most permits are free: a client
 that asks another server next would miss one otherwise."""
-POOL_SECONDS = 5.0
-"""Seconds for which a call waits for one of them."""
 _log = logging.getLogger(__name__)
 
 
@@ -108,6 +101,9 @@ class RedisStore:
                     break
 
 
+_Waiting = tuple[Operation, asyncio.Future[Taken]]
+
+
 class _Calls:
     """Calls of the script. Operations that come while one is under way go together in the next.
 
@@ -118,9 +114,8 @@ class _Calls:
     def __init__(self, url: str, seconds: float, *, retries: int, lease: float) -> None:
         self._url = url
         self._lease = lease
-        self._redis = _client(url, seconds, retries=retries)
-        self._script = self._redis.register_script(SCRIPT)
-        self._waiting: list[tuple[Operation, asyncio.Future[Taken]]] = []
+        self._line = RedisLine(url, SCRIPT, seconds=seconds, retries=retries)
+        self._waiting: list[_Waiting] = []
         self._sending: asyncio.Task[None] | None = None
         self._due = False
         self._later: asyncio.TimerHandle | None = None
@@ -143,10 +138,10 @@ class _Calls:
         return await future
 
     async def close(self) -> None:
-        """Closes the connections, after what waits."""
+        """Closes the connection, after what waits."""
         if self._sending:
             await self._sending
-        await self._redis.aclose()
+        await self._line.close()
 
     def _start(self) -> None:
         """Sends all that waits, now or after the call that is under way."""
@@ -158,29 +153,39 @@ class _Calls:
             self._sending = asyncio.get_running_loop().create_task(self._send())
 
     async def _send(self) -> None:
-        """Sends what waits while something is due: a call for each tenant, those of all at once."""
+        """Sends what waits while something is due: a run for each tenant, all in one call."""
         while self._due:
             self._due = False
-            slots: dict[str, list[tuple[Operation, asyncio.Future[Taken]]]] = {}
+            slots: dict[str, list[_Waiting]] = {}
             for operation, future in self._waiting:
                 if not future.done():
                     slots.setdefault(operation.slot, []).append((operation, future))
             self._waiting = []
-            await asyncio.gather(*map(self._call, slots.values()))
+            if slots:
+                await self._call(list(slots.values()))
         self._sending = None
 
-    async def _call(self, batch: Sequence[tuple[Operation, asyncio.Future[Taken]]]) -> None:
+    async def _call(self, batches: Sequence[Sequence[_Waiting]]) -> None:
         try:
-            keys, argument = written([operation for operation, _ in batch], lease=self._lease)
-            results = read(await self._script(keys=keys, args=[argument]))
+            calls = [
+                written([operation for operation, _ in batch], lease=self._lease)
+                for batch in batches
+            ]
+            results = await self._line.run(calls)
         except Exception as error:  # noqa: BLE001 - each caller gets it from its future
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(self._failure(error))
-        else:
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            for batch in batches:
+                self._fail(batch, error)
+            return
+        for batch, result in zip(batches, results, strict=True):
+            if isinstance(result, Exception):
+                self._fail(batch, result)
+            else:
+                _settle(batch, read(result))
+
+    def _fail(self, batch: Sequence[_Waiting], error: Exception) -> None:
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(self._failure(error))
 
     def _failure(self, error: Exception) -> Exception:
         if not isinstance(error, RedisError | OSError):
@@ -193,13 +198,7 @@ class _Calls:
         )
 
 
-def _client(url: str, seconds: float, *, retries: int) -> Redis:
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=CONNECTIONS,
-        timeout=POOL_SECONDS,
-        socket_timeout=seconds,
-        socket_connect_timeout=seconds,
-        retry=Retry(NoBackoff(), retries, supported_errors=(LostConnectionError,)),
-    )
-    return Redis.from_pool(pool)
+def _settle(batch: Sequence[_Waiting], results: Sequence[Taken]) -> None:
+    for (_, future), result in zip(batch, results, strict=True):
+        if not future.done():
+            future.set_result(result)

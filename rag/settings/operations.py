@@ -59,7 +59,11 @@ class ServerSettings(Part):
         False, description="Listen beyond loopback without the gateway: everyone may do everything."
     )
     trusted_proxies: tuple[str, ...] = Field(
-        (), description="Addresses and networks whose X-Forwarded-For and -Proto are believed."
+        (), description="Addresses and networks of proxies whose header is believed."
+    )
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for",
+        description="That these proxies write: with X-Forwarded-Proto, or that of RFC 7239.",
     )
     tls_cert: Path | None = Field(None, description="Certificate chain, PEM; none: plain HTTP.")
     tls_key: Path | None = Field(None, description="Its private key, PEM, without a passphrase.")

@@ -321,23 +321,27 @@ def test_a_certificate_that_cannot_be_used_stops_the_start(
     assert (alone.returncode, "set both, or neither" in alone.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
 @pytest.mark.parametrize("trusted", [[], ["127.0.0.1"], ["127.0.0.0/8"]])
 def test_the_address_of_a_caller_is_taken_from_trusted_proxies_alone(
-    tmp_path: Path, trusted: list[str]
+    tmp_path: Path, trusted: list[str], header: str
 ) -> None:
     """Each caller behind a trusted proxy has failures of its own; a header alone gives none."""
     env = ON | {
         "RAG_SERVER__TRUSTED_PROXIES": json.dumps(trusted),
+        "RAG_SERVER__PROXY_HEADER": header.lower(),
         "RAG_GATEWAY__FAILED_PER_MINUTE": "2",
     }
     with serving(tmp_path / "data", env=env) as server, server.client() as http:
 
-        def status(forwarded: str) -> int:
-            headers = {"X-Forwarded-For": forwarded, "Authorization": "Bearer wrong"}
+        def status(*callers: str) -> int:
+            before = "for=" if header == "Forwarded" else ""
+            value = ", ".join(f"{before}{caller}" for caller in callers)
+            headers = {header: value, "Authorization": "Bearer wrong"}
             return http.get("/v1/models", headers=headers).status_code
 
         assert [status("203.0.113.1") for _ in range(2)] == [401, 401]
         assert status("203.0.113.1") == 429
         # The rightmost address that is no proxy counts: a caller may have sent the others.
-        assert status("203.0.113.9, 203.0.113.1") == 429
+        assert status("203.0.113.9", "203.0.113.1") == 429
         assert status("203.0.113.2") == (401 if trusted else 429)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.errors import RateLimitedError, UpstreamError
-from rag.gateway.buckets import Bucket, LimitStore, LocalStore, Permits
+from rag.gateway.buckets import Bucket, LimitStore, LocalStore, Permits, Taken
 from rag.gateway.buckets_redis import RedisStore
 from rag.gateway.buckets_script import PREFIX
 from rag.gateway.limits import Limiter, Tier, Tiers
@@ -194,6 +194,48 @@ class TestTogether:
         done = await asyncio.gather(*waiting, return_exceptions=True)
         assert isinstance(done[1], asyncio.CancelledError)
         assert round((await store.take([(SLOW, 0)])).levels[0]) == 8
+
+    async def test_an_error_of_one_tenant_s_run_is_no_other_one_s(
+        self, store: RedisStore, redis: RedisServer
+    ) -> None:
+        from redis import Redis
+
+        theirs = Bucket("tenant-tokens", "{rival}:tenant::tokens", "tokens", 60, 500)
+        with Redis.from_url(redis.url) as client:
+            client.set(PREFIX + theirs.key, "no hash")
+            buckets = (TOKENS, theirs, TOKENS)
+            for n in range(3):  # the connection serves on, with results in their order
+                found = await asyncio.gather(
+                    *(store.take([(bucket, 100)]) for bucket in buckets), return_exceptions=True
+                )
+                levels = [round(each.levels[0], -1) for each in found if isinstance(each, Taken)]
+                assert levels == [900 - 200 * n, 800 - 200 * n]
+                assert isinstance(found[1], UpstreamError)
+                assert "WRONGTYPE" in str(found[1].detail)
+
+    async def test_a_script_that_redis_forgot_is_loaded_again(
+        self, store: RedisStore, redis: RedisServer
+    ) -> None:
+        from redis import Redis
+
+        with Redis.from_url(redis.url) as client:
+            for left in (9, 8):
+                client.script_flush()
+                assert round((await store.take([(SLOW, 1)])).levels[0]) == left
+
+    async def test_a_connection_that_has_ended_is_replaced_before_anything_is_sent(
+        self, store: RedisStore, redis: RedisServer
+    ) -> None:
+        """`give` is sent once: it must not be lost on a connection that Redis closed long ago."""
+        from redis import Redis
+
+        with Redis.from_url(redis.url) as client:
+            await store.take([(SLOW, 5)])
+            await store.give([(SLOW, 1)])
+            assert client.client_kill_filter(_type="normal", skipme=True) == 2
+            await asyncio.sleep(0.05)
+            await store.give([(SLOW, 1)])
+            assert round((await store.take([(SLOW, 0)])).levels[0]) == 7
 
     async def test_all_learn_that_redis_is_away(self) -> None:
         away = RedisStore(f"redis://127.0.0.1:{free_port()}/0")

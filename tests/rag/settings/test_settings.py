@@ -241,6 +241,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "server.allow_unauthenticated": "True",
         "reader.hidden": "True",
         "reader.keep_originals": "False",
+        "server.proxy_header": "forwarded",
         "server.public_url": "https://77",
         "server.stop_notice_url": "http://77/taken",
         "synthetic.url": "https://77",
