@@ -9,12 +9,16 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from grpc import StatusCode
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.conversions import common_types as types
+from qdrant_client.local import json_path_parser, payload_value_extractor
 
+# Local mode would parse the name of a field again for each point that it compares.
+vars(payload_value_extractor)["parse_json_path"] = cache(json_path_parser.parse_json_path)
 _BESIDE = "#"
 """The separator in the name of a local collection that is a shard of another one."""
 
