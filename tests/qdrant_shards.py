@@ -15,8 +15,9 @@ from typing import Any
 from unittest import mock
 
 from grpc import StatusCode
-from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import AsyncQdrantClient, async_qdrant_client, models
 from qdrant_client.conversions import common_types as types
+from qdrant_client.embed.type_inspector import Inspector
 from qdrant_client.local import (
     json_path_parser,
     local_collection,
@@ -24,6 +25,8 @@ from qdrant_client.local import (
     payload_value_extractor,
 )
 
+# Each client would copy the schemas of all requests, which takes most of a small test's time.
+vars(async_qdrant_client)["Inspector"] = cache(Inspector)
 # Local mode would parse the name of a field again for each point that it compares.
 vars(payload_value_extractor)["parse_json_path"] = cache(json_path_parser.parse_json_path)
 _BESIDE = "#"
