@@ -6,15 +6,29 @@ with its own IDF, and the best of all answers are returned.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
+from unittest import mock
 
 from grpc import StatusCode
-from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import AsyncQdrantClient, async_qdrant_client, models
 from qdrant_client.conversions import common_types as types
+from qdrant_client.embed.type_inspector import Inspector
+from qdrant_client.local import (
+    json_path_parser,
+    local_collection,
+    payload_filters,
+    payload_value_extractor,
+)
 
+# Each client would copy the schemas of all requests, which takes most of a small test's time.
+vars(async_qdrant_client)["Inspector"] = cache(Inspector)
+# Local mode would parse the name of a field again for each point that it compares.
+vars(payload_value_extractor)["parse_json_path"] = cache(json_path_parser.parse_json_path)
 _BESIDE = "#"
 """The separator in the name of a local collection that is a shard of another one."""
 
@@ -190,14 +204,16 @@ class ShardedClient:
     async def query_batch_points(
         self, name: str, requests: Sequence[models.QueryRequest]
     ) -> list[types.QueryResponse]:
+        shards = [await self._read(name, request.shard_key) for request in requests]
         ranked = []
-        for request in requests:
-            points: list[models.ScoredPoint] = []
-            for shard in await self._read(name, request.shard_key):
-                [response] = await self.local.query_batch_points(shard, [request])
-                points += response.points
-            points.sort(key=lambda point: (-point.score, _order(point.id)))
-            ranked.append(types.QueryResponse(points=points[: request.limit]))
+        with _compared_once():
+            for request, read in zip(requests, shards, strict=True):
+                points: list[models.ScoredPoint] = []
+                for shard in read:
+                    [response] = await self.local.query_batch_points(shard, [request])
+                    points += response.points
+                points.sort(key=lambda point: (-point.score, _order(point.id)))
+                ranked.append(types.QueryResponse(points=points[: request.limit]))
         return ranked
 
     # Shards
@@ -240,6 +256,22 @@ class ShardedClient:
             text = f"Bad request: Shard key {selector} not found"
             raise RefusedError(StatusCode.INVALID_ARGUMENT, text)
         return str(selector)
+
+
+@contextlib.contextmanager
+def _compared_once() -> Iterator[None]:
+    """Lets local mode compare its points with each filter once: in the block no point changes."""
+    compare = payload_filters.calculate_payload_mask
+    masks: dict[tuple[int, str], Any] = {}
+
+    def compared(*, payloads: Any, payload_filter: Any, **others: Any) -> Any:
+        key = id(payloads), repr(payload_filter)
+        if key not in masks:
+            masks[key] = compare(payloads, payload_filter, **others)
+        return masks[key]
+
+    with mock.patch.object(local_collection, "calculate_payload_mask", compared):
+        yield
 
 
 def _shard_of(point_id: Any, shards: Sequence[str]) -> str:

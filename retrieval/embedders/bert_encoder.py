@@ -35,9 +35,10 @@ class BertEncoder:
     def __init__(
         self, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, lanes: int
     ) -> None:
-        self.about = Loaded(checkpoint.model(), device.type)
+        self._tokenizer = checkpoint.tokenizer()
+        self.about = Loaded(checkpoint.model(self._tokenizer), device.type)
         self._bert = Bert(checkpoint, device=device, dtype=dtype)
-        self._tokenizer = checkpoint.tokenizer(window=checkpoint.max_tokens)
+        self._tokenizer.enable_truncation(checkpoint.max_tokens)
         self._unknown = unknown_token(self._tokenizer)
         # Two small batches side by side take less time than one after the other on all cores.
         torch.set_num_threads(max(1, torch.get_num_threads() // lanes))

@@ -62,28 +62,33 @@ class Checkpoint(BertShape):
         _check_prompts(folder)
         self.max_tokens = _window(folder, most=self.positions)
 
-    def model(self) -> Model:
+    def model(self, tokenizer: Tokenizer) -> Model:
         """Returns the properties of the model.
 
+        Args:
+            tokenizer: the checkpoint's, which does not truncate.
+
         Raises:
-            ConfigError: The weights or the tokenizer are missing or damaged.
+            ConfigError: The weights are missing or damaged.
         """
         return Model(
             dim=self.dim,
             token_dim=self.dim,
             max_tokens=self.max_tokens,
             fingerprint=self.fingerprint(),
-            tokenizer=self.tokenizer(window=None).to_str(),
+            tokenizer=tokenizer.to_str(),
         )
 
-    def tokenizer(self, *, window: int | None) -> Tokenizer:
-        """Returns the tokenizer, which truncates texts at `window` tokens; None: never."""
+    def tokenizer(self) -> Tokenizer:
+        """Reads the tokenizer, which does not truncate: that takes 40 ms, so it is done once.
+
+        Raises:
+            ConfigError: It is missing or damaged.
+        """
         with part_of_checkpoint(self.folder / "tokenizer.json") as file:
             tokenizer = Tokenizer.from_file(str(file))
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        if window is not None:
-            tokenizer.enable_truncation(window)
         return tokenizer
 
     def fingerprint(self) -> str:

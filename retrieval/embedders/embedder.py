@@ -221,8 +221,11 @@ class BertEmbedder(ModelEmbedder):
             ConfigError: The folder holds no checkpoint that this embedder can load.
         """
         load = partial(load_bert, folder, device, dtype, LANES)
-        model = Checkpoint(folder).model()
+        checkpoint = Checkpoint(folder)
+        tokenizer = checkpoint.tokenizer()
+        model = checkpoint.model(tokenizer)
         super().__init__(load, lanes=LANES, max_waiting=max_waiting, model=model)
+        self._whole = tokenizer
 
 
 class SentenceEmbedder(ModelEmbedder):

@@ -69,11 +69,10 @@ def _on_cpu(checkpoint: Checkpoint, precision: Precision | None) -> Encoder:
         )
     graph = BertGraph(checkpoint, "int8" if exact else "float32")
     session = open_session(graph.serialised(), graph.shared)
-    return OnnxEncoder(
-        OnnxGraph(session, axes=3, name=str(checkpoint.folder)),
-        checkpoint.tokenizer(window=checkpoint.max_tokens),
-        checkpoint.model(),
-    )
+    tokenizer = checkpoint.tokenizer()
+    model = checkpoint.model(tokenizer)
+    tokenizer.enable_truncation(checkpoint.max_tokens)
+    return OnnxEncoder(OnnxGraph(session, axes=3, name=str(checkpoint.folder)), tokenizer, model)
 
 
 def _checked(encoder: Encoder, folder: Path) -> Encoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -157,36 +156,6 @@ async def test_a_process_that_is_idle_ends_but_for_one(
                 await asyncio.sleep(0.02)
         assert (await read(reader, good)).text == "Good words."
         assert len(children()) == before + 1
-
-
-@pytest.mark.parametrize(
-    ("source", "name"),
-    [
-        ({"spool": "0f3c", "name": "Annual report.pdf"}, "Annual report.pdf"),
-        ({"spool": "0f3c", "name": None}, "minutes-7"),
-        ({"url": "https://a.example/guide", "spool": "0f3c", "name": "guide.html"}, "guide.html"),
-    ],
-)
-async def test_messages_name_a_document_as_people_do(
-    tmp_path: Path, endless: Path, source: dict[str, str | None], name: str
-) -> None:
-    async def error_of(limits: Limits, path: Path) -> str:
-        with parser(limits) as reader, pytest.raises(ReadError) as caught:
-            await reader.read(source, path, id_="id", uri="urn:acme/minutes-7")
-        return str(caught.value)
-
-    long = tmp_path / "0f3c"
-    text = json.dumps({"text": "word " * (300 << 10)})
-    long.write_text(text)
-    messages = {
-        "took more than": await error_of(Limits(seconds=0.5), endless),
-        "million characters": await error_of(Limits(text=1 << 20), long),
-        "over the limit": await error_of(Limits(file=1 << 20), long),
-        "cannot be read": await error_of(Limits(), tmp_path / "gone"),
-    }
-    for reason, message in messages.items():
-        assert message.startswith(f"{name}: "), message
-        assert reason in message
 
 
 async def test_a_bomb_costs_itself_alone(tmp_path: Path, good: Path) -> None:

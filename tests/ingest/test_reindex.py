@@ -42,9 +42,9 @@ from retrieval.bm25 import Bm25Encoder
 from retrieval.hybrid import HybridRetriever
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.qdrant import QdrantIndex
-from retrieval.indexes.rank_bm25 import RankBm25Index
-from tests.fakes import HashEmbedder, HereReader, MemoryIndex, dense_leg, sparse_leg
-from tests.qdrant_servers import NO_INDEXES, local_qdrant
+from tests.fakes import HashEmbedder, HereReader, dense_leg, sparse_leg
+from tests.indexes import opened
+from tests.qdrant_servers import NO_INDEXES
 from tests.servers import (
     PATIENCE,
     RAG,
@@ -161,17 +161,8 @@ async def bench(request: pytest.FixtureRequest, folder: Path, scope: Scope) -> A
     catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
     await catalog.open()
     (folder / "docs").mkdir()
-    dim = HashEmbedder().dim
-    edge = EdgeIndex(folder / "index", dim=dim)
-    async with local_qdrant() as server:
-        indexes: Mapping[str, Callable[[], StoredIndex]] = {
-            "memory": MemoryIndex,
-            "edge": lambda: edge,
-            "rank_bm25": lambda: RankBm25Index(edge, encoder=Bm25Encoder()),
-            "qdrant": lambda: QdrantIndex(server, dim=dim),
-        }
-        yield Bench(folder / "docs", scope, catalog, indexes[request.param]())
-        await edge.close()
+    async with opened(request.param, folder) as index:
+        yield Bench(folder / "docs", scope, catalog, index)
     await catalog.close()
 
 
@@ -695,7 +686,8 @@ async def test_what_fails_for_a_moment_is_tried_again(
 
 
 async def test_questions_never_see_a_gap(bench: Bench) -> None:
-    await library(bench)
+    await bench.ingest(*(bench.file(f"{i}.md", prose(3, of=f"of{i}")) for i in range(3)))
+    await bench.index.maintain(bench.scope)
     retriever = HybridRetriever(
         embedder=HashEmbedder(), encoder=Bm25Encoder(), index=bench.index, depth=20
     )
@@ -727,13 +719,13 @@ def test_killed_on_the_way_the_old_answers_and_the_next_one_succeeds(tmp_path: P
     docs, data, clean = tmp_path / "docs", tmp_path / "data", tmp_path / "clean"
     docs.mkdir()
     for i in range(40):
-        (docs / f"{i}.md").write_text(prose(12, of=f"of{i}"))
+        (docs / f"{i}.md").write_text(prose(5, of=f"of{i}"))
     large = shallow(tmp_path)
     small = large | {"RAG_CHUNKER__MAX_TOKENS": "60"}
     home = data / "index" / "default" / "default"
 
     def found() -> Any:
-        ran = rag("search", "paragraph 7 of31", "--json", data=data, env=large)
+        ran = rag("search", "paragraph 3 of31", "--json", data=data, env=large)
         assert ran.returncode == 0, ran.stderr
         return [(hit["chunk_id"], round(hit["score"], 6)) for hit in json.loads(ran.stdout)["hits"]]
 
