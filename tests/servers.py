@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import httpx
 
 from tests.forked import ForkedRag, Process
+from tests.forked_vllm import VllmRag
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -90,15 +91,11 @@ def start(
     its place, and `vllm` tells that it uses vLLM.
     """
     settings = environment(data, env)
+    if vllm and not command:
+        return VllmRag(arguments, cwd=data.parent, env=settings, log=log)
     if not command:
         return ForkedRag(
-            arguments,
-            cwd=data.parent,
-            env=settings,
-            stdout=log,
-            stderr=log,
-            program=program,
-            vllm=vllm,
+            arguments, cwd=data.parent, env=settings, stdout=log, stderr=log, program=program
         )
     with log.open("ab") as output:
         return subprocess.Popen(
