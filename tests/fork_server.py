@@ -31,12 +31,20 @@ from rag.process.imports import importing
 
 IMPORTED = {
     "rag": ("tests.forked_imports",),
-    "embedder": ("retrieval.embedders.bert_encoder", "retrieval.embedders.embedder"),
+    "embedder": (
+        "onnxruntime",
+        "rag.inference.int8",
+        "rag.inference.onnx_graph",
+        "rag.inference.onnx_session",
+        "retrieval.embedders.bert_graph",
+        "retrieval.embedders.embedder",
+        "retrieval.embedders.onnx_encoder",
+    ),
+    "model": ("FlagEmbedding", "sentence_transformers", "rag.inference.pair_model"),
     "parser": ("ingest.reader_process",),
     "rebuild": ("retrieval.indexes.edge_rebuild",),
-    "pair model": ("FlagEmbedding", "sentence_transformers", "rag.inference.pair_model"),
 }
-"""What the processes of a kind import. Torch is in no parser: its address space is limited."""
+"""What the processes of a kind import."""
 VARIABLE = "TESTS_FORK_SERVER"
 """The variable with the folder of the sockets."""
 MAX_REQUEST = 1 << 20

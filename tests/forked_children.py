@@ -21,8 +21,8 @@ from tests.fork_server import Forked
 KINDS = {
     "embedder": "embedder",
     "parser": "parser",
-    "reranker": "pair model",
-    "entailment model": "pair model",
+    "reranker": "model",
+    "entailment model": "model",
 }
 """Kinds of processes by the names that the product gives them."""
 STDERR = 2
