@@ -27,6 +27,7 @@ from rag.catalog.sqlite_database import SqliteDatabase  # noqa: E402
 from rag.process import child_process  # noqa: E402
 from rag.process.imports import importing  # noqa: E402
 from rag.types import Scope  # noqa: E402
+from retrieval.indexes import edge_rebuild  # noqa: E402
 from tests.fakes import in_memory  # noqa: E402
 from tests.fork_server import fork_server  # noqa: E402
 from tests.forked_children import forked_children  # noqa: E402
@@ -195,6 +196,7 @@ def _forked_children() -> Iterator[None]:
 def new_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
     """The processes that services in this one start are new interpreters, as outside of tests."""
     monkeypatch.setattr(child_process, "subprocess", subprocess)
+    monkeypatch.setattr(edge_rebuild, "asyncio", asyncio)
 
 
 @pytest.fixture(autouse=True)

@@ -105,6 +105,7 @@ class Forked:
             cwd: its current folder.
         """
         self.returncode: int | None = None
+        self._taking = threading.Lock()
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._connection.connect(str(Path(os.environ[VARIABLE], kind)))
         request = pickle.dumps((dict(env), str(cwd), pickle.dumps((target, args))))
@@ -118,14 +119,16 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Waits for the process to end; returns its exit code."""
+        """Waits for the process to end, in any thread; returns its exit code."""
         if self.returncode is None:
-            self._connection.settimeout(timeout)
-            try:
-                self.returncode = self._told()
-            except (BlockingIOError, TimeoutError):
-                raise subprocess.TimeoutExpired("forked", timeout or 0) from None
-            self._connection.close()
+            looking = select.poll()  # `select` refuses descriptors from 1,024
+            looking.register(self._connection, select.POLLIN)
+            if not looking.poll(None if timeout is None else 1000 * timeout):
+                raise subprocess.TimeoutExpired("forked", timeout or 0)
+            with self._taking:
+                if self.returncode is None:
+                    self.returncode = self._told()
+                    self._connection.close()
         return self.returncode
 
     def _told(self) -> int:

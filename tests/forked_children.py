@@ -1,21 +1,24 @@
-"""Forks processes that the product starts for embedders, parsers and other models.
+"""Forks processes that the product starts for models, parsers and rebuilds of indexes.
 
-In the fork, the `main` of `rag.process.child_process` runs as it does in a new interpreter.
+In the fork, the `main` of their module runs as it does in a new interpreter.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 from unittest import mock
 
 from rag.process import child_process
+from retrieval.indexes import edge_rebuild
 from tests.fork_server import Forked
 
 KINDS = {
@@ -30,9 +33,13 @@ STDERR = 2
 
 @contextlib.contextmanager
 def forked_children() -> Iterator[None]:
-    """Lets `ChildProcess` fork processes of these names."""
-    forking = SimpleNamespace(Popen=_start, DEVNULL=subprocess.DEVNULL)
-    with mock.patch.object(child_process, "subprocess", forking):
+    """Lets this process fork the children of these names, and rebuilds."""
+    children = SimpleNamespace(Popen=_start, DEVNULL=subprocess.DEVNULL)
+    rebuilds = SimpleNamespace(create_subprocess_exec=_rebuild, subprocess=asyncio.subprocess)
+    with (
+        mock.patch.object(child_process, "subprocess", children),
+        mock.patch.object(edge_rebuild, "asyncio", rebuilds),
+    ):
         yield
 
 
@@ -56,3 +63,41 @@ def _become_child(name: str, *lanes: int) -> None:
     os.setsid()
     sys.argv = [child_process.__file__, name, *map(str, lanes)]
     child_process.main()
+
+
+class _Rebuild:
+    """The part of `asyncio.subprocess.Process` that is used of a rebuild."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - `wait` closes it
+        with Path(os.devnull).open("r+b") as nothing:
+            streams = (nothing.fileno(), nothing.fileno(), self._stderr.fileno())
+            self._process = Forked(
+                *("rebuild", _become_rebuild, *arguments),
+                streams=streams,
+                env=os.environ,
+                cwd=Path.cwd(),
+            )
+        self.kill = self._process.kill
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.poll()
+
+    async def communicate(self) -> tuple[None, bytes]:
+        await self.wait()
+        with self._stderr:
+            self._stderr.seek(0)
+            return None, self._stderr.read()
+
+    async def wait(self) -> None:
+        await asyncio.to_thread(self._process.wait)
+
+
+async def _rebuild(*command: str, **_: object) -> _Rebuild:
+    return _Rebuild(command[4:])
+
+
+def _become_rebuild(*arguments: str) -> None:
+    sys.argv = [edge_rebuild.__file__, *arguments]
+    edge_rebuild.main()
