@@ -104,6 +104,7 @@ class Forked:
             env: its environment.
             cwd: its current folder.
         """
+        assert env.get("PYTHONPATH") == os.environ.get("PYTHONPATH"), "it is imported already"
         self.returncode: int | None = None
         self._taking = threading.Lock()
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -146,6 +147,38 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+def run_forked(
+    kind: str,
+    target: Callable[..., object],
+    *args: object,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Calls `target` in a new process, as `Forked`, and waits; returns its output as text."""
+    with (
+        tempfile.TemporaryFile() as given,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
+        given.write(stdin)
+        given.seek(0)
+        streams = [stream.fileno() for stream in (given, out, err)]
+        process = Forked(
+            *(kind, target, *args), streams=streams, env=env or os.environ, cwd=cwd or Path.cwd()
+        )
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        told = []
+        for stream in (out, err):
+            stream.seek(0)
+            told.append(stream.read().decode())
+        return subprocess.CompletedProcess(args, code, *told)
 
 
 class _Server:
@@ -262,7 +295,7 @@ def main() -> None:
                 for other in kinds:
                     other.close()
                 _import_and_serve(kind, listener)
-                return
+                _exit(None)
             listener.close()
             servers.append(pid)
     for pid in servers:  # they see that the tests have ended, too

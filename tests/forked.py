@@ -8,6 +8,7 @@ environment, current folder and standard streams.
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,6 @@ class ForkedRag(Forked):
 
         `program` is Python that runs in place of `rag`, with its arguments.
         """
-        assert env.get("PYTHONPATH") == os.environ.get("PYTHONPATH"), "imported already: use RAG"
         texts = [os.fsdecode(argument) for argument in arguments]
         with (
             Path(stdin).open("rb") as given,
@@ -73,3 +73,10 @@ def run_rag(arguments: Sequence[str], program: str = "") -> None:
             exec(program, {"__name__": "__main__"})
         else:
             sys.exit(main(arguments))
+
+
+def run_module(module: str, *arguments: str) -> None:
+    """Runs a module in a forked process, as `python -m` in a new interpreter."""
+    sys.argv = [module, *arguments]
+    with forked_children():
+        runpy.run_module(module, run_name="__main__", alter_sys=True)

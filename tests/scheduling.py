@@ -10,6 +10,7 @@ VLLM = frozenset(
         "tests/generation/models/test_vllm.py",
         "tests/generation/replicas/test_vllm_replicas.py",
         "tests/rag/cli/test_model_compare.py",
+        "tests/rag/operations/test_model_shapes.py",
     )
 )
 
