@@ -93,7 +93,7 @@ class Forked:
         env: Mapping[str, str],
         cwd: Path,
     ) -> None:
-        """Calls `target` in a new process; it exits as an interpreter does.
+        """Calls `target` in a new process with our umask; it exits as an interpreter does.
 
         Args:
             kind: a key of `IMPORTED`.
@@ -109,7 +109,7 @@ class Forked:
         self._taking = threading.Lock()
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._connection.connect(str(Path(os.environ[VARIABLE], kind)))
-        request = pickle.dumps((dict(env), str(cwd), pickle.dumps((target, args))))
+        request = pickle.dumps((dict(env), str(cwd), _umask(), pickle.dumps((target, args))))
         socket.send_fds(self._connection, [request], [*streams, *files])
         self.pid = self._told()
 
@@ -147,6 +147,12 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+def _umask() -> int:
+    """Returns that of this process; `os.umask` would change it for a moment."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("Umask:")[1].split()[0], 8)
 
 
 def run_forked(
@@ -240,10 +246,11 @@ def _become(request: bytes, files: Sequence[int]) -> NoReturn:
     code: object = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        env, cwd, call = pickle.loads(request)
+        env, cwd, umask, call = pickle.loads(request)
         for ours, theirs in enumerate(files[:STREAMS]):
             os.dup2(theirs, ours)
             os.close(theirs)
+        os.umask(umask)
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(env)
