@@ -174,7 +174,12 @@ def run_forked(
         given.seek(0)
         streams = [stream.fileno() for stream in (given, out, err)]
         process = Forked(
-            *(kind, target, *args), streams=streams, env=env or os.environ, cwd=cwd or Path.cwd()
+            kind,
+            target,
+            *args,
+            streams=streams,
+            env=env or os.environ,
+            cwd=cwd or Path.cwd(),
         )
         try:
             code = process.wait(timeout)
@@ -184,7 +189,7 @@ def run_forked(
         for stream in (out, err):
             stream.seek(0)
             told.append(stream.read().decode())
-        return subprocess.CompletedProcess(args, code, *told)
+        return subprocess.CompletedProcess(kind, code, *told)
 
 
 class _Server:
@@ -296,7 +301,7 @@ def main() -> None:
     kinds = {socket.socket(fileno=n): kind for n, kind in zip(numbers, IMPORTED, strict=True)}
     servers = []
     while sys.stdin not in (ready := select.select([sys.stdin, *kinds], [], [])[0]):
-        for listener in ready:
+        for listener in kinds.keys() & ready:
             kind = kinds.pop(listener)
             if (pid := os.fork()) == 0:
                 for other in kinds:

@@ -73,7 +73,9 @@ class _Rebuild:
         with Path(os.devnull).open("r+b") as nothing:
             streams = (nothing.fileno(), nothing.fileno(), self._stderr.fileno())
             self._process = Forked(
-                *("rebuild", _become_rebuild, *arguments),
+                "rebuild",
+                _become_rebuild,
+                *arguments,
                 streams=streams,
                 env=os.environ,
                 cwd=Path.cwd(),

@@ -21,6 +21,7 @@ from tests.servers import Server
 
 if TYPE_CHECKING:  # not while tests are collected: it imports torch
     from haystack import GeneratedAnswer, Pipeline
+    from haystack.core.component import Component
 
     from plumbline_integrations.haystack import PlumblineAnswerer, PlumblineRetriever
 
@@ -45,7 +46,7 @@ def answerer(server: Server) -> Iterator[PlumblineAnswerer]:
     made.close()
 
 
-def pipeline_of(**components: object) -> Pipeline:
+def pipeline_of(**components: Component) -> Pipeline:
     from haystack import Pipeline
 
     made = Pipeline()
