@@ -53,7 +53,7 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 
 def holding(data: Path, mark: str, *, but: str = "") -> list[str]:
-    """Returns the files that contain an ASCII text in UTF-8 or UTF-16, except in the folder `but`."""
+    """Returns the files with an ASCII text in UTF-8 or UTF-16, except in the folder `but`."""
     found = []
     files = [Path(folder, name) for folder, _, names in os.walk(data) for name in names]
     for file in sorted(files):
