@@ -210,22 +210,28 @@ class _Server:
                     break
                 for source in ready:
                     if source is self._listener:
-                        looking.register(self._fork(), selectors.EVENT_READ)
+                        if (started := self._fork()) is not None:
+                            looking.register(started, selectors.EVENT_READ)
                     else:
                         looking.unregister(source)
                         self._end(cast("int", source))
         for pid, _ in self._waiting.values():
             os.kill(pid, signal.SIGKILL)
 
-    def _fork(self) -> int:
+    def _fork(self) -> int | None:
+        """Forks for who connects; returns a descriptor for its end, or None if nobody asks."""
         connection, _ = self._listener.accept()
         request, files, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_FILES)
+        if not request:  # who connected was killed before it could ask
+            connection.close()
+            return None
         if (pid := os.fork()) == 0:
             self._leave(connection)
             _become(request, files)
         for file in files:
             os.close(file)
-        connection.send(str(pid).encode())
+        with contextlib.suppress(OSError):  # it may be killed, as tests kill many
+            connection.send(str(pid).encode())
         ended = os.pidfd_open(pid)
         self._waiting[ended] = pid, connection
         return ended
@@ -242,7 +248,7 @@ class _Server:
         pid, starter = self._waiting.pop(ended)
         os.close(ended)
         _, status = os.waitpid(pid, 0)
-        with starter, contextlib.suppress(OSError):  # it may have ended as well
+        with starter, contextlib.suppress(OSError):  # the starter may be gone
             starter.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
