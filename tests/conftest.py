@@ -27,8 +27,10 @@ from rag.catalog.sqlite_database import SqliteDatabase  # noqa: E402
 from rag.process import child_process  # noqa: E402
 from rag.process.imports import importing  # noqa: E402
 from rag.types import Scope  # noqa: E402
+from retrieval.indexes import edge_rebuild  # noqa: E402
 from tests.fakes import in_memory  # noqa: E402
-from tests.forked_children import forked_children, forking_server  # noqa: E402
+from tests.fork_server import fork_server  # noqa: E402
+from tests.forked_children import forked_children  # noqa: E402
 from tests.postgres import PostgresServer, name_of  # noqa: E402
 
 if TYPE_CHECKING:
@@ -43,6 +45,13 @@ settings.load_profile("any_speed")
 ROOT = str(Path(__file__).parent.parent)
 # `ChildProcess` looks for modules where they are installed, and is handed some of these tests.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main() -> Generator[None, object, object]:
+    """Runs one server of forks for this run of tests, with all its processes."""
+    with fork_server():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -178,15 +187,16 @@ async def catalog(database: Database) -> Catalog:
 
 @pytest.fixture(scope="session", autouse=True)
 def _forked_children() -> Iterator[None]:
-    """Parsers and embedders of services in this process are forked: see `tests.forked_children`."""
-    with forked_children(forking_server):
+    """The processes that services in this one start are forked: see `tests.forked_children`."""
+    with forked_children():
         yield
 
 
 @pytest.fixture
 def new_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parsers and embedders are started as they are outside of tests."""
+    """The processes that services in this one start are new interpreters, as outside of tests."""
     monkeypatch.setattr(child_process, "subprocess", subprocess)
+    monkeypatch.setattr(edge_rebuild, "asyncio", asyncio)
 
 
 @pytest.fixture(autouse=True)

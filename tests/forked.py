@@ -7,23 +7,15 @@ environment, current folder and standard streams.
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import multiprocessing
 import os
-import subprocess
+import runpy
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
-from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Protocol
 
-from tests.forked_children import forked_children, forking_servers
-from tests.forked_vllm import VllmContext
-
-IMPORTED = "tests.forked_imports"
+from tests.fork_server import Forked
+from tests.forked_children import forked_children
 
 
 class Process(Protocol):
@@ -43,7 +35,7 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
-class ForkedRag:
+class ForkedRag(Forked):
     """A running `rag`."""
 
     def __init__(
@@ -56,90 +48,35 @@ class ForkedRag:
         stdout: Path | str = os.devnull,
         stderr: Path | str = os.devnull,
         program: str = "",
-        vllm: bool = False,
     ) -> None:
         """Starts the process. Its standard streams are files, and output is appended.
 
-        `program` is Python that runs in place of `rag`, with its arguments. With `vllm`, the
-        process has imported vLLM, too.
+        `program` is Python that runs in place of `rag`, with its arguments.
         """
-        assert env.get("PYTHONPATH") == os.environ.get("PYTHONPATH"), "imported already: use RAG"
         texts = [os.fsdecode(argument) for argument in arguments]
-        for output in (stdout, stderr):
-            Path(output).touch()
-        streams = (str(stdin), str(stdout), str(stderr))
-        self._process: ForkServerProcess = (VllmContext() if vllm else _context()).Process(
-            target=_run,
-            args=(texts, str(cwd), dict(env), streams),
-            kwargs={"program": program, "forking": forking_servers()},
-            daemon=not vllm,
-        )
-        self._process.start()
-
-    @property
-    def pid(self) -> int:
-        pid = self._process.pid
-        assert pid is not None
-        return pid
-
-    def poll(self) -> int | None:
-        """Returns the exit code, negative for a signal; None while the process runs."""
-        return self._process.exitcode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Waits for the process to end; returns its exit code."""
-        self._process.join(timeout)
-        if (code := self.poll()) is None:
-            raise subprocess.TimeoutExpired("rag", timeout or 0)
-        return code
-
-    def send_signal(self, sig: int, /) -> None:
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, sig)
-
-    def terminate(self) -> None:
-        self._process.terminate()
-
-    def kill(self) -> None:
-        self._process.kill()
+        with (
+            Path(stdin).open("rb") as given,
+            Path(stdout).open("ab") as out,
+            Path(stderr).open("ab") as err,
+        ):
+            streams = [stream.fileno() for stream in (given, out, err)]
+            super().__init__("rag", run_rag, texts, program, streams=streams, env=env, cwd=cwd)
 
 
-@cache
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([IMPORTED])
-    return context
-
-
-def _run(
-    arguments: Sequence[str],
-    cwd: str,
-    env: Mapping[str, str],
-    streams: tuple[str, str, str],
-    *,
-    program: str,
-    forking: Mapping[str, str],
-) -> None:
-    """Runs a command in the forked process, and exits with its exit code."""
-    flags = (os.O_RDONLY, *2 * (os.O_WRONLY | os.O_APPEND | os.O_CREAT,))
-    for number, (stream, flag) in enumerate(zip(streams, flags, strict=True)):
-        opened = os.open(stream, flag, 0o644)
-        os.dup2(opened, number)
-        os.close(opened)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - `multiprocessing` has closed it
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(env)
-    tempfile.tempdir = None  # it is read from the environment again
+def run_rag(arguments: Sequence[str], program: str = "") -> None:
+    """Runs a command in a forked process, and exits with its exit code."""
     sys.argv = ["rag", *arguments]
     from rag.cli.main import main
 
-    try:
-        with forked_children(forking.__getitem__):
-            if program:
-                exec(program, {"__name__": "__main__"})
-            else:
-                sys.exit(main(arguments))
-    finally:
-        atexit._run_exitfuncs()  # `multiprocessing` leaves without them
+    with forked_children():
+        if program:
+            exec(program, {"__name__": "__main__"})
+        else:
+            sys.exit(main(arguments))
+
+
+def run_module(module: str, *arguments: str) -> None:
+    """Runs a module in a forked process, as `python -m` in a new interpreter."""
+    sys.argv = [module, *arguments]
+    with forked_children():
+        runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,149 +1,105 @@
-"""Forks the processes of embedders and parsers from ones that have imported what they need.
+"""Forks processes that the product starts for models, parsers and rebuilds of indexes.
 
-To import it takes most of the time of such a process. In the fork, the `main` of
-`rag.process.child_process` runs as it does in a new interpreter.
+In the fork, the `main` of their module runs as it does in a new interpreter.
 """
 
 from __future__ import annotations
 
-import atexit
+import asyncio
 import contextlib
-import importlib
 import os
-import pickle
-import select
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 from unittest import mock
 
 from rag.process import child_process
-from rag.process.imports import importing
+from retrieval.indexes import edge_rebuild
+from tests.fork_server import Forked
 
-IMPORTED = {
-    "embedder": ("retrieval.embedders.bert_encoder", "retrieval.embedders.embedder"),
-    "parser": ("ingest.reader_process",),
+KINDS = {
+    "embedder": "embedder",
+    "parser": "parser",
+    "reranker": "model",
+    "entailment model": "model",
 }
-"""What the processes of a name import. Torch is in no parser: its address space is limited."""
-MAX_REQUEST = 1 << 20
-MAX_FILES = 16
+"""Kinds of processes by the names that the product gives them."""
 STDERR = 2
 
 
-def forking_servers() -> Mapping[str, str]:
-    """Returns the path of a socket for each name of processes; see `forking_server`."""
-    return {name: forking_server(name) for name in IMPORTED}
-
-
-@cache
-def forking_server(name: str) -> str:
-    """Starts the process that forks those of a name, and ends with this process.
-
-    Returns:
-        The path of its socket.
-    """
-    folder = tempfile.mkdtemp(prefix="plumbline-fork-")
-    path = str(Path(folder) / "socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(path)
-        listener.listen()
-        number = listener.fileno()
-        command = [sys.executable, "-m", "tests.forked_children", name, str(number)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number])
-
-    def end() -> None:
-        process.communicate()  # it ends when its standard input is closed
-        shutil.rmtree(folder)
-
-    atexit.register(end)
-    return path
-
-
-class ForkedChild:
-    """The part of `subprocess.Popen` that `ChildProcess` uses."""
-
-    def __init__(self, server: str, command: Sequence[str], options: Mapping[str, Any]) -> None:
-        self.returncode: int | None = None
-        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._connection.connect(server)
-        request = pickle.dumps((command[4], dict(options["env"]), str(Path.cwd())))
-        files = [STDERR, *options["pass_fds"]]
-        socket.send_fds(self._connection, [request], files)
-        self.pid = int(self._connection.recv(MAX_REQUEST))
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self) -> int:
-        """Waits for the process to end: it has the other end of the connection."""
-        if self.returncode is None:
-            self._connection.recv(MAX_REQUEST)
-            self._connection.close()
-            self.returncode = -signal.SIGKILL
-        return self.returncode
-
-
 @contextlib.contextmanager
-def forked_children(server_of: Callable[[str], str]) -> Iterator[None]:
-    """Lets `ChildProcess` start embedders and parsers of this process by the servers."""
-
-    def start(command: Sequence[str], **options: Any) -> object:
-        if command[3] == child_process.__name__ and command[4] in IMPORTED:
-            return ForkedChild(server_of(command[4]), command, options)
-        return subprocess.Popen(command, **options)
-
-    forking = SimpleNamespace(Popen=start, DEVNULL=subprocess.DEVNULL)
-    with mock.patch.object(child_process, "subprocess", forking):
+def forked_children() -> Iterator[None]:
+    """Lets this process fork the children of these names, and rebuilds."""
+    children = SimpleNamespace(Popen=_start, DEVNULL=subprocess.DEVNULL)
+    rebuilds = SimpleNamespace(create_subprocess_exec=_rebuild, subprocess=asyncio.subprocess)
+    with (
+        mock.patch.object(child_process, "subprocess", children),
+        mock.patch.object(edge_rebuild, "asyncio", rebuilds),
+    ):
         yield
 
 
-def _serve(listener: socket.socket) -> None:
-    while True:
-        ready, _, _ = select.select([listener, sys.stdin], [], [])
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        if sys.stdin in ready:  # the tests have ended
-            return
-        connection, _ = listener.accept()
-        with connection:
-            request, files, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_FILES)
-            if (pid := os.fork()) == 0:
-                listener.close()
-                name, env, cwd = pickle.loads(request)
-                _become_child(name, env, cwd, files)
-            connection.send(str(pid).encode())
-        for file in files:
-            os.close(file)
+def _start(command: Sequence[str], **options: Any) -> object:
+    module, name = command[3:5]
+    if module != child_process.__name__ or name not in KINDS:
+        return subprocess.Popen(command, **options)
+    with Path(os.devnull).open("r+b") as nothing:
+        return Forked(
+            KINDS[name],
+            _become_child,
+            name,
+            streams=(nothing.fileno(), nothing.fileno(), STDERR),
+            files=options["pass_fds"],
+            env=options["env"],
+            cwd=Path.cwd(),
+        )
 
 
-def _become_child(name: str, env: Mapping[str, str], cwd: str, files: Sequence[int]) -> None:
-    try:
-        os.setsid()
-        stderr, *lanes = files
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for ours, theirs in enumerate((nothing, nothing, stderr)):
-            os.dup2(theirs, ours)
-        os.chdir(cwd)
-        os.environ.clear()
-        os.environ.update(env)
-        sys.argv = [child_process.__file__, name, *map(str, lanes)]
-        child_process.main()
-    finally:
-        os._exit(0)
+def _become_child(name: str, *lanes: int) -> None:
+    os.setsid()
+    sys.argv = [child_process.__file__, name, *map(str, lanes)]
+    child_process.main()
 
 
-if __name__ == "__main__":
-    with importing():
-        for module in IMPORTED[sys.argv[1]]:
-            importlib.import_module(module)
-    _serve(socket.socket(fileno=int(sys.argv[2])))
+class _Rebuild:
+    """The part of `asyncio.subprocess.Process` that is used of a rebuild."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - `wait` closes it
+        with Path(os.devnull).open("r+b") as nothing:
+            streams = (nothing.fileno(), nothing.fileno(), self._stderr.fileno())
+            self._process = Forked(
+                "rebuild",
+                _become_rebuild,
+                *arguments,
+                streams=streams,
+                env=os.environ,
+                cwd=Path.cwd(),
+            )
+        self.kill = self._process.kill
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.poll()
+
+    async def communicate(self) -> tuple[None, bytes]:
+        await self.wait()
+        with self._stderr:
+            self._stderr.seek(0)
+            return None, self._stderr.read()
+
+    async def wait(self) -> None:
+        await asyncio.to_thread(self._process.wait)
+
+
+async def _rebuild(*command: str, **_: object) -> _Rebuild:
+    return _Rebuild(command[4:])
+
+
+def _become_rebuild(*arguments: str) -> None:
+    sys.argv = [edge_rebuild.__file__, *arguments]
+    edge_rebuild.main()

@@ -7,9 +7,13 @@ output of the process that starts it.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver, popen_forkserver, reduction
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -17,6 +21,8 @@ from typing import Any
 from unittest import mock
 
 import pytest
+
+from tests.forked import run_rag
 
 server = forkserver.ForkServer()
 """Forks; in the processes that it has forked, `tests.forked_vllm_imports` names it."""
@@ -43,6 +49,58 @@ class VllmProcess(ForkServerProcess):
         connect = server.connect_to_new_process
         with mock.patch.object(forkserver, "connect_to_new_process", connect):
             return popen_forkserver.Popen(process_obj)
+
+
+class VllmRag:
+    """A running `rag` that has imported vLLM: as `tests.forked.ForkedRag`."""
+
+    def __init__(
+        self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path
+    ) -> None:
+        """Starts the process, whose output is appended to `log`."""
+        started = (arguments, str(cwd), dict(env), str(log))
+        self._process = VllmProcess(target=_run_rag, args=started, daemon=False)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        pid = self._process.pid
+        assert pid is not None
+        return pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if (code := self.poll()) is None:
+            raise subprocess.TimeoutExpired("rag", timeout or 0)
+        return code
+
+    def send_signal(self, sig: int, /) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, sig)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _run_rag(arguments: Sequence[str], cwd: str, env: Mapping[str, str], log: str) -> None:
+    with Path(log).open("ab") as output:
+        for stream in (1, 2):
+            os.dup2(output.fileno(), stream)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - `multiprocessing` has closed it
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    try:
+        run_rag(arguments)
+    finally:
+        atexit._run_exitfuncs()  # `multiprocessing` leaves without them
 
 
 class VllmContext(ForkServerContext):

@@ -10,7 +10,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tests.forked import ForkedRag, Process
+from tests.fork_server import run_forked
+from tests.forked import ForkedRag, Process, run_rag
+from tests.forked_vllm import VllmRag
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -90,15 +91,11 @@ def start(
     its place, and `vllm` tells that it uses vLLM.
     """
     settings = environment(data, env)
+    if vllm and not command:
+        return VllmRag(arguments, cwd=data.parent, env=settings, log=log)
     if not command:
         return ForkedRag(
-            arguments,
-            cwd=data.parent,
-            env=settings,
-            stdout=log,
-            stderr=log,
-            program=program,
-            vllm=vllm,
+            arguments, cwd=data.parent, env=settings, stdout=log, stderr=log, program=program
         )
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -202,7 +199,14 @@ def rag(
     data.parent.mkdir(parents=True, exist_ok=True)
     folder, settings = cwd or data.parent, environment(data, env)
     if not command:
-        return _forked(arguments, folder, settings, stdin, program)
+        texts = [os.fsdecode(argument) for argument in arguments]
+        return run_forked(
+            *("rag", run_rag, texts, program),
+            stdin=stdin,
+            env=settings,
+            cwd=folder,
+            timeout=PATIENCE,
+        )
     ran = subprocess.run(
         [*command, *arguments],
         cwd=folder,
@@ -215,28 +219,6 @@ def rag(
     return subprocess.CompletedProcess(
         ran.args, ran.returncode, ran.stdout.decode(), ran.stderr.decode()
     )
-
-
-def _forked(
-    arguments: Sequence[str | bytes | Path],
-    cwd: Path,
-    env: Mapping[str, str],
-    stdin: bytes,
-    program: str,
-) -> subprocess.CompletedProcess[str]:
-    with tempfile.TemporaryDirectory() as made:
-        given, out, err = (Path(made) / name for name in ("in", "out", "err"))
-        given.write_bytes(stdin)
-        process = ForkedRag(
-            arguments, cwd=cwd, env=env, stdin=given, stdout=out, stderr=err, program=program
-        )
-        try:
-            code = process.wait(PATIENCE)
-        finally:
-            process.kill()
-        return subprocess.CompletedProcess(
-            arguments, code, out.read_bytes().decode(), err.read_bytes().decode()
-        )
 
 
 def wait_for(

@@ -69,14 +69,15 @@ async def run_child(source: Path, target: Path, mean_length: float, *, graph: bo
         )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Rebuilds as the command line says; exits with a message if it fails."""
     os.nice(10)  # searches come first
+    source, target, mean_length, graph = sys.argv[1:]
     try:
-        rebuild(
-            Path(sys.argv[1]),
-            Path(sys.argv[2]),
-            float(sys.argv[3]),
-            graph=sys.argv[4] == _GRAPH,
-        )
+        rebuild(Path(source), Path(target), float(mean_length), graph=graph == _GRAPH)
     except RagError as error:
         sys.exit(error.in_full())
+
+
+if __name__ == "__main__":
+    main()

@@ -53,16 +53,15 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 
 def holding(data: Path, mark: str, *, but: str = "") -> list[str]:
-    """Returns the files that contain a text in UTF-8 or UTF-16, except in the folder `but`."""
-    forms = (mark.encode(), mark.encode("utf-16-le"))
+    """Returns the files with an ASCII text in UTF-8 or UTF-16, except in the folder `but`."""
     found = []
     files = [Path(folder, name) for folder, _, names in os.walk(data) for name in names]
     for file in sorted(files):
         inside = file.relative_to(data)
         if inside.parts[0] != but:
             with contextlib.suppress(FileNotFoundError):  # deleted during the search
-                content = file.read_bytes()
-                found += [str(inside)] if any(form in content for form in forms) else []
+                content = file.read_bytes().translate(None, b"\0")  # it makes UTF-8 of UTF-16
+                found += [str(inside)] if mark.encode() in content else []
     return found
 
 

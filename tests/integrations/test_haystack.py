@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from haystack import Document, GeneratedAnswer, Pipeline
-from haystack.components.builders import PromptBuilder
-from haystack.core.errors import DeserializationError, PipelineRuntimeError
-from haystack.utils import Secret
 
 from plumbline_client import NotFoundError
-from plumbline_integrations.haystack import PlumblineAnswerer, PlumblineRetriever
 from tests.integrations.documents import (
     QUESTION,
     QUOTE,
@@ -23,9 +19,19 @@ from tests.integrations.documents import (
 )
 from tests.servers import Server
 
+if TYPE_CHECKING:  # not while tests are collected: it imports torch
+    from haystack import GeneratedAnswer, Pipeline
+    from haystack.core.component import Component
+
+    from plumbline_integrations.haystack import PlumblineAnswerer, PlumblineRetriever
+
 
 @pytest.fixture
 def retriever(server: Server) -> Iterator[PlumblineRetriever]:
+    from haystack.utils import Secret
+
+    from plumbline_integrations.haystack import PlumblineRetriever
+
     made = PlumblineRetriever(server.url, key=Secret.from_token("any"))
     yield made
     made.close()
@@ -33,25 +39,37 @@ def retriever(server: Server) -> Iterator[PlumblineRetriever]:
 
 @pytest.fixture
 def answerer(server: Server) -> Iterator[PlumblineAnswerer]:
+    from plumbline_integrations.haystack import PlumblineAnswerer
+
     made = PlumblineAnswerer(server.url)
     yield made
     made.close()
 
 
+def pipeline_of(**components: Component) -> Pipeline:
+    from haystack import Pipeline
+
+    made = Pipeline()
+    for name, component in components.items():
+        made.add_component(name, component)
+    return made
+
+
 def answer_of(answerer: PlumblineAnswerer, question: str) -> GeneratedAnswer:
-    pipeline = Pipeline()
-    pipeline.add_component("plumbline", answerer)
+    from haystack import GeneratedAnswer
+
+    pipeline = pipeline_of(plumbline=answerer)
     (answer,) = pipeline.run({"plumbline": {"query": question}})["plumbline"]["answers"]
     assert isinstance(answer, GeneratedAnswer)
     return answer
 
 
 def test_its_documents_have_the_place_of_each_passage(retriever: PlumblineRetriever) -> None:
-    pipeline = Pipeline()
-    pipeline.add_component("plumbline", retriever)
-    pipeline.add_component(
-        "prompt", PromptBuilder("{% for d in documents %}{{ d.content }}{% endfor %}")
-    )
+    from haystack import Document
+    from haystack.components.builders import PromptBuilder
+
+    prompt = PromptBuilder("{% for d in documents %}{{ d.content }}{% endfor %}")
+    pipeline = pipeline_of(plumbline=retriever, prompt=prompt)
     pipeline.connect("plumbline.documents", "prompt.documents")
     ran = pipeline.run(
         {"plumbline": {"query": QUESTION, "top_k": 1}}, include_outputs_from={"plumbline"}
@@ -65,6 +83,8 @@ def test_its_documents_have_the_place_of_each_passage(retriever: PlumblineRetrie
 
 
 def test_the_answerer_gives_plumbline_s_own_answer(answerer: PlumblineAnswerer) -> None:
+    from haystack import GeneratedAnswer
+
     answer = answer_of(answerer, QUESTION)
     assert answer.data == f"{QUOTE} [1]"
     assert not answer.meta["abstained"]
@@ -81,12 +101,15 @@ def test_an_abstention_is_visible(answerer: PlumblineAnswerer) -> None:
 
 
 def test_a_pipeline_is_written_and_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    from haystack import Pipeline
+    from haystack.core.errors import DeserializationError
+    from haystack.utils import Secret
+
+    from plumbline_integrations.haystack import PlumblineRetriever
+
     monkeypatch.setenv("PLUMBLINE_KEY", "any")
-    pipeline = Pipeline()
-    pipeline.add_component(
-        "plumbline",
-        PlumblineRetriever(server.url, key=Secret.from_env_var("PLUMBLINE_KEY"), top_k=1),
-    )
+    key = Secret.from_env_var("PLUMBLINE_KEY")
+    pipeline = pipeline_of(plumbline=PlumblineRetriever(server.url, key=key, top_k=1))
     written = pipeline.dumps()
     assert "PLUMBLINE_KEY" in written
     with pytest.raises(DeserializationError, match="allowed_modules"):
@@ -98,10 +121,12 @@ def test_a_pipeline_is_written_and_read(server: Server, monkeypatch: pytest.Monk
 
 
 def test_asyncio_gets_the_same(server: Server) -> None:
+    from plumbline_integrations.haystack import PlumblineAnswerer, PlumblineRetriever
+
     async def ask() -> None:
-        pipeline = Pipeline()
-        pipeline.add_component("found", PlumblineRetriever(server.url))
-        pipeline.add_component("told", PlumblineAnswerer(server.url))
+        pipeline = pipeline_of(
+            found=PlumblineRetriever(server.url), told=PlumblineAnswerer(server.url)
+        )
         asked = {"found": {"query": QUESTION}, "told": {"query": QUESTION}}
         ran = await pipeline.run_async(asked)
         assert [d.id for d in ran["found"]["documents"]] == [
@@ -114,11 +139,14 @@ def test_asyncio_gets_the_same(server: Server) -> None:
 
 
 def test_errors_pass_through_typed(server: Server) -> None:
+    from haystack.core.errors import PipelineRuntimeError
+
+    from plumbline_integrations.haystack import PlumblineRetriever
+
     component = PlumblineRetriever(server.url, collection="nope")
     with pytest.raises(NotFoundError):
         component.run(QUESTION)
-    pipeline = Pipeline()
-    pipeline.add_component("plumbline", component)
+    pipeline = pipeline_of(plumbline=component)
     with pytest.raises(PipelineRuntimeError) as failed:
         pipeline.run({"plumbline": {"query": QUESTION}})
     assert isinstance(failed.value.__cause__, NotFoundError)

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from llama_index.core.base.response.schema import (
-    AsyncStreamingResponse,
-    Response,
-    StreamingResponse,
-)
-from llama_index.core.schema import MetadataMode
-from llama_index.core.tools import QueryEngineTool
 
 from plumbline_client import AsyncClient, Client, NotFoundError
-from plumbline_integrations.llama_index import PlumblineQueryEngine, PlumblineRetriever
 from tests.integrations.documents import (
     QUESTION,
     QUOTE,
@@ -25,9 +18,24 @@ from tests.integrations.documents import (
 )
 from tests.servers import PATIENCE, Server
 
+if TYPE_CHECKING:  # not while tests are collected: it takes seconds
+    from plumbline_integrations.llama_index import PlumblineQueryEngine, PlumblineRetriever
+
+
+def retriever_of(client: Client, **options: Any) -> PlumblineRetriever:
+    from plumbline_integrations.llama_index import PlumblineRetriever
+
+    return PlumblineRetriever(client, **options)
+
+
+def engine_of(client: Client, **options: Any) -> PlumblineQueryEngine:
+    from plumbline_integrations.llama_index import PlumblineQueryEngine
+
+    return PlumblineQueryEngine(client, **options)
+
 
 def test_its_nodes_have_the_place_of_each_passage(client: Client) -> None:
-    first, *_ = PlumblineRetriever(client).retrieve(QUESTION)
+    first, *_ = retriever_of(client).retrieve(QUESTION)
     check_place(first.metadata)
     assert first.score == first.metadata["score"]
     assert first.node.ref_doc_id == first.metadata["document_id"]
@@ -35,7 +43,9 @@ def test_its_nodes_have_the_place_of_each_passage(client: Client) -> None:
 
 
 def test_models_read_titles_and_no_numbers(client: Client) -> None:
-    first, *_ = PlumblineRetriever(client).retrieve(QUESTION)
+    from llama_index.core.schema import MetadataMode
+
+    first, *_ = retriever_of(client).retrieve(QUESTION)
     read = first.get_content(MetadataMode.LLM)
     assert "title: Handbook" in read
     assert "ranks" not in read
@@ -43,7 +53,9 @@ def test_models_read_titles_and_no_numbers(client: Client) -> None:
 
 
 def test_the_query_engine_gives_plumbline_s_own_answer(client: Client) -> None:
-    response = PlumblineQueryEngine(client).query(QUESTION)
+    from llama_index.core.base.response.schema import Response
+
+    response = engine_of(client).query(QUESTION)
     assert isinstance(response, Response)
     assert str(response) == f"{QUOTE} [1]"
     assert response.metadata is not None
@@ -55,12 +67,14 @@ def test_the_query_engine_gives_plumbline_s_own_answer(client: Client) -> None:
 
 
 def test_an_abstention_is_visible(client: Client) -> None:
-    response = PlumblineQueryEngine(client).query(UNANSWERABLE)
+    from llama_index.core.tools import QueryEngineTool
+
+    response = engine_of(client).query(UNANSWERABLE)
     assert str(response).startswith("No answer: ")
     assert response.metadata is not None
     assert response.metadata["abstained"]
     assert response.metadata["reason"]
-    tool = QueryEngineTool.from_defaults(PlumblineQueryEngine(client), name="handbook")
+    tool = QueryEngineTool.from_defaults(engine_of(client), name="handbook")
     assert "No answer: " in str(tool.call(UNANSWERABLE))
 
 
@@ -69,8 +83,8 @@ def test_asyncio_gets_the_same(client: Client, server: Server, with_async_client
     async def ask() -> None:
         async with AsyncClient(server.url, timeout=PATIENCE) as http:
             own = http if with_async_client else None
-            retriever = PlumblineRetriever(client, async_client=own, top_k=1)
-            engine = PlumblineQueryEngine(client, async_client=own)
+            retriever = retriever_of(client, async_client=own, top_k=1)
+            engine = engine_of(client, async_client=own)
             (found,) = await retriever.aretrieve(QUESTION)
             assert found == retriever.retrieve(QUESTION)[0]
             assert str(await engine.aquery(QUESTION)) == f"{QUOTE} [1]"
@@ -79,25 +93,29 @@ def test_asyncio_gets_the_same(client: Client, server: Server, with_async_client
 
 
 def test_an_answer_is_streamed(client: Client) -> None:
-    engine = PlumblineQueryEngine(client, streaming=True)
+    from llama_index.core.base.response.schema import StreamingResponse
+
+    engine = engine_of(client, streaming=True)
     response = engine.query(QUESTION)
     assert isinstance(response, StreamingResponse)
     assert not response.source_nodes
     assert "".join(response.response_gen) == f"{QUOTE} [1]"
-    whole = PlumblineQueryEngine(client).query(QUESTION)
+    whole = engine_of(client).query(QUESTION)
     assert response.source_nodes == whole.source_nodes
     assert response.get_response().metadata == response.metadata
     assert response.metadata is not None
     assert response.metadata["citations"][0]["quote"] == QUOTE
     assert str(engine.query(UNANSWERABLE)).startswith("No answer: ")
     with pytest.raises(NotFoundError):
-        str(PlumblineQueryEngine(client, collection="nope", streaming=True).query(QUESTION))
+        str(engine_of(client, collection="nope", streaming=True).query(QUESTION))
 
 
 def test_an_answer_is_streamed_to_asyncio(client: Client, server: Server) -> None:
+    from llama_index.core.base.response.schema import AsyncStreamingResponse
+
     async def ask() -> None:
         async with AsyncClient(server.url, timeout=PATIENCE) as http:
-            engine = PlumblineQueryEngine(client, async_client=http, streaming=True)
+            engine = engine_of(client, async_client=http, streaming=True)
             response = await engine.aquery(QUESTION)
             assert isinstance(response, AsyncStreamingResponse)
             texts = [text async for text in response.async_response_gen()]
@@ -109,8 +127,8 @@ def test_an_answer_is_streamed_to_asyncio(client: Client, server: Server) -> Non
 
 def test_errors_pass_through_typed(client: Client) -> None:
     for asked in (
-        PlumblineRetriever(client, collection="nope").retrieve,
-        PlumblineQueryEngine(client, collection="nope").query,
+        retriever_of(client, collection="nope").retrieve,
+        engine_of(client, collection="nope").query,
     ):
         with pytest.raises(NotFoundError) as failed:
             asked(QUESTION)

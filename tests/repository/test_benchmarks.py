@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-import torch
 
 from benchmarks._qdrant_servers import replaying
 from benchmarks._writing import Part, Turn, follow_turn
@@ -17,28 +16,29 @@ from rag.types import Scope
 from retrieval.indexes.qdrant import QdrantIndex
 from retrieval.indexes.qdrant_server import connect
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
+from tests.fork_server import run_forked
+from tests.forked import run_module
 from tests.qdrant_grpc import grpc_port
 from tests.qdrant_servers import NO_INDEXES
 
-GPU = (sys.executable, "-m", "benchmarks.gpu")
-
 
 def test_the_benchmark_of_a_gpu_measures_on_whatever_device_it_is_told() -> None:
-    done = subprocess.run(
-        [*GPU, "embedder", "reranker", "--device", "cpu"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    options = ("embedder", "reranker", "--device", "cpu")
+    done = run_forked("model", run_module, "benchmarks.gpu", *options)
+    assert done.returncode == 0, done.stderr
     lines = {line.partition("  ")[0]: line for line in done.stdout.splitlines()}
     assert "tokens/s" in lines["tiny: embedded"]
     assert "tokens/s" in lines["tiny: embedded token by token"]
     assert "pairs/s" in lines["tiny: judged"]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_cuda_device_it_says_so() -> None:
-    done = subprocess.run(GPU, capture_output=True, text=True, check=False)
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    command = [sys.executable, "-m", "benchmarks.gpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("There is no CUDA device: torch ")
 

@@ -30,7 +30,11 @@ from rag.types import Float32Array
 from retrieval.embedders.bulk import embed_all
 from retrieval.embedders.embedder import BertEmbedder
 
-stats: Any = import_module("scipy.stats")
+
+def stats() -> Any:
+    return import_module("scipy.stats")  # not while tests are collected: it takes a second
+
+
 Window = list[Signals]
 NUMBERS = st.lists(st.integers(0, 9).map(float), min_size=2, max_size=30).map(np.array)
 
@@ -101,7 +105,7 @@ def test_bursts_of_like_points_are_no_change() -> None:
 
 def test_yes_and_no_are_tested_as_fisher_does() -> None:
     reference, current = np.repeat([0.0, 1.0], [180, 20]), np.repeat([0.0, 1.0], [80, 20])
-    exact = stats.fisher_exact([[180, 20], [80, 20]]).pvalue
+    exact = stats().fisher_exact([[180, 20], [80, 20]]).pvalue
     p = numbers_p_value(reference, current, np.random.default_rng(0))
     assert p == pytest.approx(exact, rel=0.3)
 
@@ -109,8 +113,8 @@ def test_yes_and_no_are_tested_as_fisher_does() -> None:
 def test_numbers_are_tested_as_anderson_and_darling_do() -> None:
     rng = np.random.default_rng(3)
     reference, current = rng.normal(size=100), rng.normal(0.25, size=80)
-    drawn = stats.PermutationMethod(n_resamples=9999, random_state=0)
-    expected = stats.anderson_ksamp([reference, current], variant="right", method=drawn).pvalue
+    drawn = stats().PermutationMethod(n_resamples=9999, random_state=0)
+    expected = stats().anderson_ksamp([reference, current], variant="right", method=drawn).pvalue
     assert numbers_p_value(reference, current, rng) == pytest.approx(expected, rel=0.3)
 
 
@@ -119,7 +123,7 @@ def test_the_gap_is_the_distance_of_kolmogorov_and_smirnov(
     reference: np.ndarray, current: np.ndarray
 ) -> None:
     gap = widest_gap(reference, current)
-    assert gap.size == pytest.approx(stats.ks_2samp(reference, current, method="asymp").statistic)
+    assert gap.size == pytest.approx(stats().ks_2samp(reference, current, method="asymp").statistic)
     assert gap.current == (current > gap.value).mean()
     assert gap.reference == (reference > gap.value).mean()
 

@@ -15,6 +15,7 @@ from rag.model_registry.upkeep import add, promote, verify
 from rag.settings.tree import Settings
 from rag.telemetry.trace import Trace
 from rag.types import Query, Scope
+from tests.forked_vllm import fork_engines
 from tests.tiny_llama import make_adapter, make_tiny_llama
 
 pytestmark = [
@@ -44,6 +45,7 @@ async def answered(service: Any, tenant: str) -> object:
 async def test_a_route_writes_with_another_version_and_a_tenant_with_its_adapter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fork_engines(monkeypatch)
     settings = Settings(
         data_dir=tmp_path / "data",
         generator=part("", adapters={"acme": "registry:style@1"}),

@@ -8,15 +8,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from fastmcp import Client
-from fastmcp.client.transports import ClientTransport, StdioTransport, StreamableHttpTransport
-from fastmcp.exceptions import ToolError
 
 from tests.oidc_provider import NODE
 from tests.places import ROOT
 from tests.servers import PATIENCE, RAG, Json, Server, environment, rag, serving, submit
+
+if TYPE_CHECKING:  # not while tests are collected: it takes a second
+    from fastmcp.client.transports import ClientTransport
 
 PACKAGES = Path(sys.prefix) / "mcp-clients"
 """The folder into which `make mcp-clients` installs the clients from npm."""
@@ -58,6 +59,8 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
 
 @pytest.fixture(params=["http", "streams"])
 def transport(request: pytest.FixtureRequest, gated: Gated, tmp_path: Path) -> ClientTransport:
+    from fastmcp.client.transports import StdioTransport, StreamableHttpTransport
+
     if request.param == "http":
         headers = {"Authorization": f"Bearer {gated.key}"}
         return StreamableHttpTransport(f"{gated.server.url}/mcp", headers=headers)
@@ -68,6 +71,9 @@ def transport(request: pytest.FixtureRequest, gated: Gated, tmp_path: Path) -> C
 
 @pytest.mark.anyio
 async def test_fastmcp_finds_fetches_and_cites(transport: ClientTransport) -> None:
+    from fastmcp import Client
+    from fastmcp.exceptions import ToolError
+
     async with Client(transport, timeout=PATIENCE) as client:
         assert set(READING) <= {tool.name for tool in await client.list_tools()}
         found = await client.call_tool("search", {"query": QUESTION})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import math
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +15,10 @@ from rag.operations.capacity.decoders import DECODERS, LATENT
 from rag.operations.capacity.hybrids import HYBRIDS
 from rag.operations.capacity.reading import shape_of
 from rag.operations.capacity.weight_formats import FORMATS
+from tests.fork_server import run_forked
+from tests.forked import run_module
+from tests.forked_vllm import VllmProcess
 from tests.model_configs import configs, published
-from tests.places import ROOT
 
 GIB, MIB = 1 << 30, 1 << 20
 
@@ -79,10 +81,8 @@ def counted() -> dict[str, dict[str, Any]]:
     if find_spec("transformers") is None:
         pytest.skip("transformers is not installed: it comes with the extra torch")
     changes = json.dumps({kind: SMALLER.get(kind, {}) for kind in KINDS})
-    command = [sys.executable, "-m", "tests.transformers_counts"]
-    done = subprocess.run(
-        command, input=changes, capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    done = run_forked("model", run_module, "tests.transformers_counts", stdin=changes.encode())
+    assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, Any]] = json.loads(done.stdout)
     return found
 
@@ -203,25 +203,30 @@ def test_experts_that_a_batch_reads() -> None:
 # States
 
 
-VLLM = """
-import json, math
-from vllm.model_executor.layers.mamba.mamba_utils import MambaStateShapeCalculator as Shapes
-shapes = {
-    "Jamba-v0.1": Shapes.mamba1_state_shape(1, 8192, 16, 4),
-    "Nemotron-H-56B-Base-8K": Shapes.mamba2_state_shape(1, 16384, 8, 256, 64, 256, 4),
-    "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": Shapes.mamba2_state_shape(1, 4096, 8, 64, 64, 128, 4),
-    "Qwen3-Next-80B-A3B": Shapes.gated_delta_net_state_shape(1, 16, 32, 128, 128, 4),
-}
-print(json.dumps({name: [math.prod(each) for each in found] for name, found in shapes.items()}))
-"""
-"""Elements of the states of one layer, by vLLM; in a process of its own, which it fills."""
+def write_states(path: Path) -> None:
+    """Writes the elements of the states of one layer, by vLLM, for each of some models."""
+    from vllm.model_executor.layers.mamba.mamba_utils import MambaStateShapeCalculator as Shapes
+
+    shapes = {
+        "Jamba-v0.1": Shapes.mamba1_state_shape(1, 8192, 16, 4),
+        "Nemotron-H-56B-Base-8K": Shapes.mamba2_state_shape(1, 16384, 8, 256, 64, 256, 4),
+        "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": Shapes.mamba2_state_shape(
+            1, 4096, 8, 64, 64, 128, 4
+        ),
+        "Qwen3-Next-80B-A3B": Shapes.gated_delta_net_state_shape(1, 16, 32, 128, 128, 4),
+    }
+    sizes = {name: [math.prod(each) for each in found] for name, found in shapes.items()}
+    path.write_text(json.dumps(sizes))
 
 
-def test_states_are_those_of_vllm() -> None:
+def test_states_are_those_of_vllm(tmp_path: Path) -> None:
     if find_spec("vllm") is None:
         pytest.skip("vllm is not installed (docs/vllm.md)")
-    done = subprocess.run([sys.executable, "-c", VLLM], capture_output=True, text=True, check=True)
-    found: dict[str, list[int]] = json.loads(done.stdout.splitlines()[-1])
+    # In a process of its own, which vLLM fills.
+    process = VllmProcess(target=write_states, args=(tmp_path / "states",))
+    process.start()
+    process.join()
+    found: dict[str, list[int]] = json.loads((tmp_path / "states").read_text())
     layers = {"Jamba-v0.1": 28, "Nemotron-H-56B-Base-8K": 54, "Qwen3-Next-80B-A3B": 36}
     for name, count in layers.items():
         assert published(name).request_bytes() == count * 2 * sum(found[name])

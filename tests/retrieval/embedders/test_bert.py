@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from rag.errors import ConfigError, UpstreamError
 from rag.types import Float32Array
-from retrieval.embedders.bert_encoder import BertEncoder
-from retrieval.embedders.bert_model import Bert, mean_pool, one_by_one, side_by_side, torch_dtype
 from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.embedder import BertEmbedder
 from retrieval.embedders.loading import minilm_folder
@@ -85,6 +82,10 @@ async def test_a_batch_gives_what_its_texts_give_alone(embedder: BertEmbedder) -
 
 @pytest.mark.parametrize("lengths", [[1], [7, 7], [3, 1, 12, 5]])
 def test_attention_in_a_padded_rectangle_is_attention_text_by_text(lengths: list[int]) -> None:
+    import torch
+
+    from retrieval.embedders.bert_model import one_by_one, side_by_side
+
     torch.manual_seed(0)
     qkv = torch.randn(sum(lengths), 3 * 32)
     together = side_by_side(lengths, heads=4, device=qkv.device)(qkv)
@@ -92,6 +93,10 @@ def test_attention_in_a_padded_rectangle_is_attention_text_by_text(lengths: list
 
 
 def test_all_of_a_forward_pass_happens_on_the_device() -> None:
+    import torch
+
+    from retrieval.embedders.bert_model import Bert, mean_pool
+
     # Torch's "meta" device computes shapes alone, and like any other takes no operand of the CPU's.
     bert = Bert(Checkpoint(minilm_folder()), device=torch.device("meta"), dtype=torch.bfloat16)
     tokens, lengths = bert.forward([[101, 102], [101, 2054, 2003, 102]])
@@ -100,16 +105,25 @@ def test_all_of_a_forward_pass_happens_on_the_device() -> None:
     assert (tokens.shape, pooled.shape) == ((6, 384), (2, 384))
 
 
-@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+@pytest.mark.parametrize(("native", "dtype"), [(True, "bfloat16"), (False, "float16")])
 def test_a_gpu_computes_in_halves(
-    monkeypatch: pytest.MonkeyPatch, native: bool, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, native: bool, dtype: str
 ) -> None:
+    import torch
+
+    from retrieval.embedders.bert_model import torch_dtype
+
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)
-    assert torch_dtype("auto", torch.device("cuda")) == dtype
+    assert torch_dtype("auto", torch.device("cuda")) == getattr(torch, dtype)
     assert torch_dtype("float32", torch.device("cuda")) == torch.float32
 
 
 def test_a_gpu_without_memory_is_trouble_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from retrieval.embedders.bert_encoder import BertEncoder
+    from retrieval.embedders.bert_model import Bert
+
     def refuse(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 

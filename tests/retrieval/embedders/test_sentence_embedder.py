@@ -8,11 +8,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks._models import quiet
 from ingest.reindex import Reindexer
@@ -25,17 +24,23 @@ from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder
 from retrieval.embedders.loading import minilm_folder
 from retrieval.embedders.messages import Form, Text
-from retrieval.embedders.sentence_encoder import SentenceEncoder
 from retrieval.embedders.sentence_files import KINDS
 from tests.stored import store
 from tests.tiny_llama import make_tiny_llama
 from tests.tiny_sentence import HIDDEN, TEXTS, bert, byte_level, encoded, roberta, transformers
+
+if TYPE_CHECKING:
+    from retrieval.embedders.sentence_encoder import SentenceEncoder
 
 pytestmark = pytest.mark.anyio
 
 
 def load(model: Path, query: str | None = None, passage: str | None = None) -> SentenceEncoder:
     """Loads the embedder's encoder in this process: importing the library takes seconds."""
+    import torch
+
+    from retrieval.embedders.sentence_encoder import SentenceEncoder
+
     with quiet():
         return SentenceEncoder(
             str(model),

@@ -257,7 +257,7 @@ async def test_an_old_generation_that_cannot_be_closed_does_not_cost_the_new_one
     await index.close()
 
 
-@pytest.mark.usefixtures("small_graphs")
+@pytest.mark.usefixtures("small_graphs", "new_interpreters")
 async def test_a_rebuild_whose_child_fails_raises_and_the_old_index_still_answers(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,7 +314,7 @@ async def test_one_who_stops_waiting_for_a_rebuild_does_not_stop_it(
     await index.close()
 
 
-@pytest.mark.usefixtures("small_graphs")
+@pytest.mark.usefixtures("small_graphs", "new_interpreters")
 async def test_closing_during_a_rebuild_ends_its_child_and_leaves_no_trace(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,7 +438,7 @@ async def test_versions_get_graphs_of_their_own(folder: Path, scope: Scope) -> N
     await index.close()
 
 
-@pytest.mark.usefixtures("small_graphs")
+@pytest.mark.usefixtures("small_graphs", "new_interpreters")
 async def test_a_rebuild_imports_nothing_from_the_current_folder(
     folder: Path, scope: Scope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from rag.types import Chunk, Query, Scope
 from retrieval.rerankers.cross_encoder import CrossEncoderReranker, Library
 from retrieval.rerankers.http import Dialect, HttpReranker
 from tests.fakes import make_chunk
+from tests.servers import PATIENCE
 from tests.tiny_bert import make_tiny_judge
 from tests.tiny_llama import make_tiny_llama
 
@@ -136,8 +137,10 @@ async def server(answer: bytes, status: int = 200, *, hangs: bool = False) -> As
     listening.close()
 
 
-async def score(url: str, scope: Scope, dialect: Dialect = "cohere") -> list[float]:
-    reranker = HttpReranker(url, dialect=dialect, model="judge", api_key="s3cret", seconds=0.3)
+async def score(
+    url: str, scope: Scope, dialect: Dialect = "cohere", *, seconds: float = PATIENCE
+) -> list[float]:
+    reranker = HttpReranker(url, dialect=dialect, model="judge", api_key="s3cret", seconds=seconds)
     try:
         scores = await reranker.score(Query(text="the cat", scope=scope), CHUNKS)
         return [round(value, 4) for value in scores.tolist()]
@@ -224,7 +227,7 @@ async def test_what_a_server_may_do_wrong_is_told(
 async def test_a_server_that_hangs_or_is_not_there_is_given_up(scope: Scope) -> None:
     async with server(b"", hangs=True) as (url, _):
         with pytest.raises(UpstreamError, match="does not answer"):
-            await score(url, scope)
+            await score(url, scope, seconds=0.3)
     with pytest.raises(UpstreamError, match="does not answer"):
         await score("http://127.0.0.1:1/rerank", scope)
 
