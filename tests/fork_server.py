@@ -43,6 +43,7 @@ IMPORTED = {
     "model": ("FlagEmbedding", "sentence_transformers", "rag.inference.pair_model"),
     "parser": ("ingest.reader_process",),
     "rebuild": ("retrieval.indexes.edge_rebuild",),
+    "traces": ("rag.telemetry.exporters",),
 }
 """What the processes of a kind import."""
 VARIABLE = "TESTS_FORK_SERVER"

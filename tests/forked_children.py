@@ -1,4 +1,4 @@
-"""Forks processes that the product starts for models, parsers and rebuilds of indexes.
+"""Forks processes that the product starts for models, parsers, traces and rebuilds of indexes.
 
 In the fork, the `main` of their module runs as it does in a new interpreter.
 """
@@ -26,6 +26,7 @@ KINDS = {
     "parser": "parser",
     "reranker": "model",
     "entailment model": "model",
+    "traces": "traces",
 }
 """Kinds of processes by the names that the product gives them."""
 STDERR = 2

@@ -521,6 +521,7 @@ def test_what_waits_is_bounded() -> None:
     assert backlog.take(9) == []
 
 
+@pytest.mark.usefixtures("new_interpreters")
 def test_a_killed_process_is_started_again_and_nothing_is_lost(receiver: OtlpServer) -> None:
     sender = sender_to(receiver.url)
     first, second = ended(), ended()
