@@ -70,7 +70,7 @@ class _Rebuild:
     """The part of `asyncio.subprocess.Process` that is used of a rebuild."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - `wait` closes it
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed at its end
         with Path(os.devnull).open("r+b") as nothing:
             streams = (nothing.fileno(), nothing.fileno(), self._stderr.fileno())
             self._process = Forked(
@@ -88,13 +88,15 @@ class _Rebuild:
         return self._process.poll()
 
     async def communicate(self) -> tuple[None, bytes]:
-        await self.wait()
+        await asyncio.to_thread(self._process.wait)
         with self._stderr:
             self._stderr.seek(0)
             return None, self._stderr.read()
 
     async def wait(self) -> None:
-        await asyncio.to_thread(self._process.wait)
+        """Waits for one that was killed, whose errors nobody reads."""
+        with self._stderr:
+            await asyncio.to_thread(self._process.wait)
 
 
 async def _rebuild(*command: str, **_: object) -> _Rebuild:
