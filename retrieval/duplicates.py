@@ -12,9 +12,9 @@ SHORTEST = 80
 
 
 def without_duplicates(hits: Iterable[Hit]) -> list[Hit]:
-    """Returns the hits in their order, of those that say the same the first.
+    """Returns the hits in their order, without those that say the same as an earlier one.
 
-    An edited copy of a document has most of its passages: without it they take the places of
+    An edited copy of a document repeats most of its passages, which would take the places of
     others. Editions with dates of their own stay, as a question may ask for one of them.
     """
     first: dict[Hashable, Hit] = {}
@@ -24,7 +24,7 @@ def without_duplicates(hits: Iterable[Hit]) -> list[Hit]:
 
 
 def _said(chunk: Chunk) -> Hashable:
-    """Returns an equal value for passages that say the same: titles, words, and the date."""
+    """Returns a key that is equal for passages with the same title, headings, words and date."""
     if len(chunk.text) < SHORTEST:
         return chunk.id
     return chunk.title, chunk.headings, " ".join(chunk.text.split()), date_of(chunk)

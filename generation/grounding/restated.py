@@ -83,16 +83,16 @@ def misstates(claim: str, tables: Sequence[tuple[Sequence[Row], str]]) -> bool:
         tables: of each passage, the rows of its tables, and title and headings. The other row may
             be another passage's, below the same header.
     """
-    told: dict[str, list[Cell]] = defaultdict(list)  # by header
+    held: dict[str, list[Cell]] = defaultdict(list)  # by header
     named: list[tuple[Row, Sequence[Row], str]] = []
     for rows, titles in tables:
         for row, cells in _named(claim, rows):
-            told[row.above] += cells
+            held[row.above] += cells
             named.append((row, rows, titles))
     return any(
         _restates(claim, changed, titles) and restated_row(claim, rows, titles) is None
         for row, rows, titles in named
-        for cell in told[row.above]
+        for cell in held[row.above]
         if cell not in row.cells
         for changed in _with(row.cells, cell)
     )
@@ -154,8 +154,8 @@ def _restates(claim: str, cells: Sequence[Cell], titles: str) -> bool:
     stated = [*places, *([name] if name else [])]
     if len(stated) == 1:  # 2.
         return False
-    told = " ".join(f"{cell.column} {cell.value}" for cell in stated)
-    denials = len(NEGATION.findall(claim)) == len(NEGATION.findall(told))
+    source = " ".join(f"{cell.column} {cell.value}" for cell in stated)
+    denials = len(NEGATION.findall(claim)) == len(NEGATION.findall(source))
     known = [
         token for part in (titles, *(cell.column for cell in stated)) for token in tokens_of(part)
     ]
@@ -171,7 +171,9 @@ class _Reading:
 
     def named(self, columns: AbstractSet[str]) -> set[str]:
         """Returns the columns that the claim names; of "price" and "price in shops" the longer."""
-        named = {column: words for column in columns if self._tells_all(words := _told(column))}
+        named = {
+            column: words for column in columns if self._states_all(words := _name_tokens(column))
+        }
         sets = {column: {word.text for word in words} for column, words in named.items()}
         return {c for c, words in sets.items() if not any(words < more for more in sets.values())}
 
@@ -200,10 +202,10 @@ class _Reading:
         places = (_place(part, self._claim) for part in (wanted, wanted[:1]))
         return next((place for place in places if place is not None), len(self._claim))
 
-    def _tells_all(self, tokens: Sequence[Token]) -> bool:
-        return bool(tokens) and all(map(self._tells, tokens))
+    def _states_all(self, tokens: Sequence[Token]) -> bool:
+        return bool(tokens) and all(map(self._states, tokens))
 
-    def _tells(self, token: Token) -> bool:
+    def _states(self, token: Token) -> bool:
         """True if the claim has a token, or a figure with the unit that it names."""
         unit = UNITS.get(token.text, {}).keys()
         return any(
@@ -212,7 +214,7 @@ class _Reading:
         )
 
 
-def _told(column: str) -> Sequence[Token]:
+def _name_tokens(column: str) -> Sequence[Token]:
     """Returns the tokens of a column's name without units, or the units if it has none else."""
     tokens = tokens_of(column)
     return [token for token in tokens if token.text not in UNITS] or tokens
