@@ -89,3 +89,12 @@ def test_the_files_and_suites_that_extending_names_exist() -> None:
     assert {file for file in files if not (ROOT / file).exists()} == set()
     tests = ROOT / "tests"
     assert {suite for suite in suites if not any(tests.rglob(f"{suite}.py"))} == set()
+
+
+def test_the_names_that_extending_gives_are_in_their_files() -> None:
+    text = " ".join((DOCS / "extending.md").read_text().split())
+    path = r"`([a-z_]+/[\w/]+\.py)`"
+    named = set(re.findall(rf"`(\w+)`(?: in |,? \(){path}", text))
+    named |= {(name, file) for file, name in re.findall(rf"{path} \(`(\w+)`\)", text)}
+    assert len(named) > 40
+    assert {pair for pair in named if pair[0] not in (ROOT / pair[1]).read_text()} == set()
