@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from tests.model_server import chunk, cut, sends, silent
-from tests.servers import PATIENCE, Server, rag
+from tests.servers import NO_CERTIFICATES, PATIENCE, Server, rag
 
 FACT = "In 1769 James Watt patented an engine with a separate condenser."
 QUESTION = "What did James Watt patent in 1769?"
@@ -44,7 +44,9 @@ def key(data: Path, name: str, *arguments: str) -> tuple[str, str]:
 @contextlib.contextmanager
 def client(server: Server, secret: str) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {secret}"}
-    with httpx.Client(base_url=server.url, timeout=PATIENCE, headers=headers) as http:
+    with httpx.Client(
+        base_url=server.url, timeout=PATIENCE, headers=headers, verify=NO_CERTIFICATES
+    ) as http:
         yield http
 
 

@@ -31,15 +31,7 @@ from rag.process.imports import importing
 
 IMPORTED = {
     "rag": ("tests.forked_imports",),
-    "embedder": (
-        "onnxruntime",
-        "rag.inference.int8",
-        "rag.inference.onnx_graph",
-        "rag.inference.onnx_session",
-        "retrieval.embedders.bert_graph",
-        "retrieval.embedders.embedder",
-        "retrieval.embedders.onnx_encoder",
-    ),
+    "embedder": ("tests.forked_embedder",),
     "model": ("FlagEmbedding", "sentence_transformers", "rag.inference.pair_model"),
     "parser": ("ingest.reader_process",),
     "rebuild": ("retrieval.indexes.edge_rebuild",),
@@ -293,7 +285,7 @@ def _exit(code: object) -> NoReturn:
 
 def _import_and_serve(kind: str, listener: socket.socket) -> None:
     with importing():
-        for module in IMPORTED[kind]:
+        for module in (*IMPORTED[kind], "tests.forked_children"):
             importlib.import_module(module)
     _Server(listener).serve()
 

@@ -12,14 +12,26 @@ import alembic.command
 import alembic.config
 import anyio._backends._asyncio
 import asyncpg
+import billiard.pool
+import celery.app.amqp
+import celery.app.control
+import celery.app.log
 import celery.apps.worker
 import celery.concurrency.thread
+import celery.events.receiver
 import celery.fixups.django
+import celery.worker.autoscale
 import celery.worker.components
+import celery.worker.consumer.delayed_delivery
 import celery.worker.strategy
+import charset_normalizer
+import ir_measures
 import kombu.transport.redis
 import openai.resources.chat
+import pytrec_eval
 import redis.asyncio
+import scipy.special
+import sqlalchemy.ext.asyncio
 import uvicorn.lifespan.on
 import uvicorn.loops.uvloop
 import uvicorn.protocols.websockets.auto
@@ -27,6 +39,7 @@ import uvicorn.protocols.websockets.auto
 import generation.chat
 import generation.extractive
 import generation.fallback
+import generation.grounding.shared_evidence
 import generation.models.openai
 import ingest.cleanup
 import ingest.reader_process
@@ -47,6 +60,7 @@ import rag.cli.mcp
 import rag.cli.one_server
 import rag.cli.reindex
 import rag.cli.serve
+import rag.cli.watch
 import rag.gateway.buckets_redis
 import rag.mcp.server
 import rag.mcp.transports
@@ -59,6 +73,7 @@ import retrieval.indexes.qdrant
 import retrieval.rerankers.late_interaction
 import tests.forked
 import workers.batch_runner
+import workers.redis_transport
 import workers.worker
 
 rag.api.app._all_routers()  # it imports the routes

@@ -19,7 +19,7 @@ import pytest
 from joserfc.jwk import Key
 
 from tests.places import ROOT
-from tests.servers import PATIENCE, free_port, wait_for
+from tests.servers import NO_CERTIFICATES, PATIENCE, free_port, wait_for
 
 PACKAGES = Path(sys.prefix) / "oidc-provider"
 """The folder into which `make oidc-provider` installs it."""
@@ -68,7 +68,7 @@ class Provider:
 
     def _client(self, name: str | None) -> httpx.Client:
         auth = (name, f"secret of the {name}") if name else None
-        return httpx.Client(base_url=self.url, auth=auth, timeout=PATIENCE)
+        return httpx.Client(base_url=self.url, auth=auth, timeout=PATIENCE, verify=NO_CERTIFICATES)
 
 
 def _tokens(http: httpx.Client, asked: dict[str, str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from subprocess import Popen
 import boto3
 import httpx
 
-from tests.servers import free_port, wait_for
+from tests.servers import NO_CERTIFICATES, free_port, wait_for
 
 BUCKET = "backups"
 CLIENT = {
@@ -38,7 +38,7 @@ def s3_server(log: Path) -> Iterator[dict[str, str]]:
     def answers() -> bool:
         assert server.poll() is None, log.read_text()
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{url}/moto-api/").is_success
+            return httpx.get(f"{url}/moto-api/", verify=NO_CERTIFICATES).is_success
         return False
 
     try:

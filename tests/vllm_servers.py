@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from tests.forked_vllm import VllmProcess
-from tests.servers import PATIENCE, free_port
+from tests.servers import NO_CERTIFICATES, PATIENCE, free_port
 
 SERVER = "vllm.entrypoints.openai.api_server"
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
@@ -108,7 +108,7 @@ def _wait(port: int, log: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"http://127.0.0.1:{port}/health").is_success:
+            if httpx.get(f"http://127.0.0.1:{port}/health", verify=NO_CERTIFICATES).is_success:
                 return
         time.sleep(0.2)
     raise TimeoutError(f"vLLM on port {port} did not start:\n{log.read_text()[-2000:]}")

@@ -78,7 +78,7 @@ class _Call:
 
     async def send(self, message: Message) -> None:
         """Takes a part of the response; nobody reads it after the caller has hung up."""
-        if self._hung_up.is_set():
+        if self._is_abandoned:
             return
         if message["type"] == "http.response.start":
             self.head.set_result(message)
@@ -91,13 +91,18 @@ class _Call:
 
     async def end(self, error: Exception | None) -> None:
         """Breaks the response off if the app left it incomplete."""
-        if self._complete or self._hung_up.is_set():
+        if self._complete or self._is_abandoned:
             return
         told = httpx.RemoteProtocolError("The app ended without a whole response.")
         told.__cause__ = error
         if not self.head.done():
             self.head.set_exception(told)
         await self.parts.put(told)
+
+    @property
+    def _is_abandoned(self) -> bool:
+        """True if the caller is gone. One that is cancelled hangs up a moment later."""
+        return self._hung_up.is_set() or self.head.cancelled()
 
     def hang_up(self) -> None:
         """Tells the app that its caller is gone; as on a server, it ends by itself."""

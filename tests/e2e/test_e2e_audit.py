@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.e2e.test_deletion import holding
-from tests.servers import Json, Server, rag, serving, submit
+from tests.servers import NO_CERTIFICATES, Json, Server, rag, serving, submit
 
 ON = {"RAG_GATEWAY__ENABLED": "true"}
 EVERY = ("--scopes", "ask,read,write,admin")
@@ -46,7 +46,7 @@ def key_of(data: Path, tenant: str, *arguments: str) -> str:
 
 def client(server: Server, key: str) -> httpx.Client:
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.Client(base_url=server.url, headers=headers, timeout=240)
+    return httpx.Client(base_url=server.url, headers=headers, timeout=240, verify=NO_CERTIFICATES)
 
 
 def events(data: Path, *arguments: str) -> list[Json]:

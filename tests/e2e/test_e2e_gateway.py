@@ -13,7 +13,18 @@ import openai
 import pytest
 
 from tests.certificates import certificate_for_loopback
-from tests.servers import PATIENCE, Json, Server, contents, launched, rag, serving, submit, wait_for
+from tests.servers import (
+    NO_CERTIFICATES,
+    PATIENCE,
+    Json,
+    Server,
+    contents,
+    launched,
+    rag,
+    serving,
+    submit,
+    wait_for,
+)
 
 ON = {"RAG_GATEWAY__ENABLED": "true", "RAG_LOG__FORMAT": "json"}
 TEXT = "The depot opens at seven. On Fridays it closes at four."
@@ -30,7 +41,9 @@ def created(data: Path, *arguments: str) -> Json:
 
 def client(server: Server, key: str) -> httpx.Client:
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.Client(base_url=server.url, headers=headers, timeout=PATIENCE)
+    return httpx.Client(
+        base_url=server.url, headers=headers, timeout=PATIENCE, verify=NO_CERTIFICATES
+    )
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from rag.settings.tree import load_settings
 from tests.isolation_calls import ACLS, Calls
 from tests.isolation_routes import CALLS, one
 from tests.isolation_world import Caller, Document, World
-from tests.servers import PATIENCE, Json, rag, serving
+from tests.servers import NO_CERTIFICATES, PATIENCE, Json, rag, serving
 from tests.shallow_minilm import shallow
 
 ON = {"RAG_GATEWAY__ENABLED": "true"}
@@ -93,7 +93,7 @@ def attack(data: Path, *, seed: int, least: int) -> Counter[str]:
     admins = {each.tenant: admin_with_key(each, data) for each in ADMINS}
     with (
         serving(data, env=ON | shallow(data.parent)) as server,
-        httpx.Client(base_url=server.url, timeout=PATIENCE) as http,
+        httpx.Client(base_url=server.url, timeout=PATIENCE, verify=NO_CERTIFICATES) as http,
     ):
         users = [user_with_key(each, admins[each.tenant], http) for each in USERS]
         world = World(callers=[*admins.values(), *users])

@@ -163,6 +163,27 @@ async def test_a_cancelled_call_hangs_up_too() -> None:
     assert await told == "http.disconnect"
 
 
+async def test_an_app_that_answers_as_its_caller_is_cancelled_does_not_fail() -> None:
+    reached, ready = asyncio.Event(), asyncio.Event()
+    ended: list[str] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        reached.set()
+        await ready.wait()
+        await send(START)
+        await send({"type": "http.response.body", "body": b"late"})
+        ended.append("whole")
+
+    async with client(app) as http:
+        call = asyncio.create_task(http.get("/"))
+        await reached.wait()
+        ready.set()  # the app goes on before the call sees that it is cancelled
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert ended == ["whole"]
+
+
 async def test_an_app_that_answers_and_then_fails_has_answered() -> None:
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 500, "headers": []})

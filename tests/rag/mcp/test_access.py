@@ -18,7 +18,7 @@ from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
 from rag.settings.tree import load_settings
 from tests.mcp_clients import MODES, Json, by_http, called, refused
-from tests.servers import PATIENCE, Server, rag, serving, submit
+from tests.servers import NO_CERTIFICATES, PATIENCE, Server, rag, serving, submit
 
 pytestmark = pytest.mark.anyio
 AGENTS = 32
@@ -49,7 +49,9 @@ class Gated:
 
     def client(self, key: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.keys[key]}"}
-        return httpx.Client(base_url=self.server.url, headers=headers, timeout=PATIENCE)
+        return httpx.Client(
+            base_url=self.server.url, headers=headers, timeout=PATIENCE, verify=NO_CERTIFICATES
+        )
 
 
 @pytest.fixture(scope="module")
