@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ingest import attachments
-from ingest.chunkers.token_budget import CountTokens
 from ingest.deletion import Deletion
 from ingest.document_trace import DocumentTraces, note
 from ingest.duplicates import Duplicates
@@ -18,7 +17,7 @@ from ingest.settler import Settler
 from ingest.sources.files import Spool
 from ingest.sources.originals import Originals
 from ingest.turns import reading_for
-from ingest.writing import Writer
+from ingest.writing import UsageOf, Writer
 from rag.catalog.catalog import Catalog
 from rag.errors import ConfigError, RagError
 from rag.protocols import (
@@ -55,13 +54,13 @@ class IngestPipeline:
         passages: PassageEmbedder | None = None,
         traces: DocumentTraces | None = None,
         seconds: float | None = None,
-        count_tokens: CountTokens | None = None,
+        usage_of: UsageOf | None = None,
         cache: VectorCache | None = None,
     ) -> None:
         """Make a pipeline; a document that takes more than `seconds` fails.
 
         With `originals`, the files are kept as long as their documents. With `passages`, token
-        vectors are stored beside a chunk's own. `count_tokens` counts what is charged. The `cache`
+        vectors are stored beside a chunk's own. `usage_of` returns what is charged. The `cache`
         keeps vectors.
         """
         self._reader = reader
@@ -78,7 +77,7 @@ class IngestPipeline:
             index=index,
             catalog=catalog,
             passages=passages,
-            count_tokens=count_tokens,
+            usage_of=usage_of,
             cache=cache,
         )
         self._deletion = Deletion(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from ingest.chunkers.strategies import rehome
-from ingest.chunkers.token_budget import CountTokens
 from ingest.readers import versions
 from rag.catalog.catalog import Catalog
 from rag.errors import NotFoundError
@@ -25,6 +24,7 @@ from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
 from rag.types import Chunk, Document, Float32Array, Point, Readers, Scope, Usage
 
+UsageOf = Callable[[Sequence[str]], Usage]
 WRITE_CHUNKS = 256
 """Chunks embedded and written at once: limits the memory that one long document takes."""
 
@@ -41,13 +41,13 @@ class Writer:
         index: Index,
         catalog: Catalog,
         passages: PassageEmbedder | None,
-        count_tokens: CountTokens | None = None,
+        usage_of: UsageOf | None = None,
         cache: VectorCache | None = None,
     ) -> None:
         """Make a writer; with `passages`, token vectors are stored beside a chunk's own.
 
-        `count_tokens` is the embedder's, for documents that somebody is charged for. The `cache`
-        keeps vectors; token vectors are made anew.
+        `usage_of` returns what the embedder uses for texts, for documents that somebody is charged
+        for. The `cache` keeps vectors; token vectors are made anew.
         """
         self._chunker = chunker
         self._embedder = embedder
@@ -55,7 +55,7 @@ class Writer:
         self._index = index
         self._catalog = catalog
         self._passages = passages
-        self._count_tokens = count_tokens
+        self._usage_of = usage_of
         self._cache = cache
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint} {encoder.fingerprint}"
 
@@ -177,10 +177,10 @@ class Writer:
             span.attributes["texts"] = len(chunks)
             span.attributes["embedder"] = self._embedder.fingerprint
             points = await self._points(scope, chunks)
-            if self._count_tokens and trace.meter.charges:
+            if self._usage_of and trace.meter.charges:
                 texts = [passage_text(chunk) for chunk in chunks]
-                tokens = sum(await asyncio.to_thread(self._count_tokens, texts))
-                trace.meter.spend(self._embedder.fingerprint, Usage(input_tokens=tokens))
+                usage = await asyncio.to_thread(self._usage_of, texts)
+                trace.meter.spend(self._embedder.fingerprint, usage)
             return points
 
     async def _points(self, scope: Scope, chunks: Sequence[Chunk]) -> list[Point]:

@@ -31,7 +31,7 @@ from rag.settings.tree import Settings
 from rag.telemetry.trace import Experiment
 from rag.types import Scope
 
-_AFTERWARDS = {"depth", "combine", "feedback", "seconds", "cache_mb"}
+_AFTERWARDS = {"depth", "combine", "feedback", "input_price", "seconds", "cache_mb"}
 """Settings of a reranker that do not change how it judges a passage."""
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from generation.models.wrapped import WrappedModel
 from rag.protocols import ChatModel
+from rag.telemetry.metering import MILLION
 from rag.telemetry.trace import current_meter
 from rag.types import Message, Piece, Sampling, Usage
 
-MILLION = 1e6
 HOUR_SECONDS = 3600
 
 

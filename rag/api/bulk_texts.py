@@ -17,7 +17,9 @@ from rag.build.ingest import Ingesting
 from rag.build.retrieval import Searching
 from rag.errors import TooLargeError, UpstreamError
 from rag.records import Feature
-from rag.types import Float32Array, Kind, Query, Scope, Usage
+from rag.settings.retrieval import NoRerankerSettings
+from rag.telemetry.metering import of_reading
+from rag.types import Float32Array, Kind, Query, Scope
 from retrieval.embedders.bulk import embed_all, score_all
 
 T = TypeVar("T")
@@ -42,6 +44,7 @@ async def vectors(
         texts,
         feature="embed",
         model=embedder.fingerprint,
+        price=service.settings.embedder.input_price,
         work=partial(embed_all, embedder, texts, kind=kind),
     )
     return await until_hangup(request, _in_time(charged, service))
@@ -60,13 +63,14 @@ async def scores(
     check_length(query, service.settings.limits)
     _check_count(len(texts), service)
     scope = await service.catalog.collections.check_exists(scope)
-    asked = Query(text=query, scope=scope)
+    asked, reranker = Query(text=query, scope=scope), service.settings.reranker
     charged = _charged(
         request,
         service,
         [query, *texts],
         feature="rerank",
-        model=service.settings.reranker.kind,
+        model=reranker.kind,
+        price=0.0 if isinstance(reranker, NoRerankerSettings) else reranker.input_price,
         work=partial(score_all, service.reranker, asked, texts),
     )
     return await until_hangup(request, _in_time(charged, service))
@@ -91,6 +95,7 @@ async def _charged(
     *,
     feature: Feature,
     model: str,
+    price: float,
     work: Callable[[], Awaitable[T]],
 ) -> T:
     """Does the work; if somebody is charged, for the tokens of these texts.
@@ -101,11 +106,12 @@ async def _charged(
     meter = meter_of(request)
     if not meter.charges:
         return await work()
-    tokens = sum(await asyncio.to_thread(service.embedder.count_tokens, texts))
-    await meter.reserve(tokens)
+    count_tokens = service.embedder.count_tokens
+    usage = await asyncio.to_thread(of_reading, texts, count_tokens=count_tokens, price=price)
+    await meter.reserve(usage.input_tokens)
     with meter.working(feature):
         found = await work()
-        meter.spend(model, Usage(input_tokens=tokens))
+        meter.spend(model, usage)
     return found
 
 

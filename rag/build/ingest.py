@@ -25,7 +25,7 @@ from rag.records import Task
 from rag.settings.ingest import ChunkerSettings, RecursiveSettings, SectionSettings
 from rag.settings.tree import Settings
 from rag.telemetry import metrics
-from rag.telemetry.metering import Meter
+from rag.telemetry.metering import Meter, of_reading
 
 if TYPE_CHECKING:
     from ingest.chunkers.token_budget import CountTokens
@@ -127,7 +127,11 @@ async def open_ingesting(
             originals=originals,
             passages=build_passage_embedder(settings.reranker, embedder),
             traces=_document_traces(settings, observer, ledger),
-            count_tokens=embedder.count_tokens,
+            usage_of=partial(
+                of_reading,
+                count_tokens=embedder.count_tokens,
+                price=settings.embedder.input_price,
+            ),
             cache=cache,
             seconds=settings.queue.task_seconds,
         )

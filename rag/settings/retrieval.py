@@ -23,6 +23,7 @@ class _EmbedderSettings(Part):
         "auto", description="auto: the fastest that the device multiplies itself."
     )
     max_waiting: int = Field(1024, ge=1, description="Questions that may wait; past it, 503.")
+    input_price: float = Field(0.0, ge=0, description="Of a million tokens, in any currency.")
 
 
 class BertSettings(_EmbedderSettings):
@@ -63,6 +64,7 @@ class OnnxSettings(Part):
         None, description='Put before each passage; none: the model\'s own; "": nothing.'
     )
     max_waiting: int = Field(1024, ge=1, description="Questions that may wait; past it, 503.")
+    input_price: float = Field(0.0, ge=0, description="Of a million tokens, in any currency.")
 
 
 EmbedderSettings = Annotated[
@@ -128,6 +130,7 @@ class _RerankerSettings(Part):
     feedback: bool = Field(
         True, description="The best passages say what else to look for; not with replace."
     )
+    input_price: float = Field(0.0, ge=0, description="Of a million tokens, in any currency.")
     seconds: float = Field(2.0, gt=0, description="Past it, hits come as the legs found them.")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rag.errors import InputError
 from rag.records import Feature, Outcome
 from rag.types import Usage, add_usage
+
+MILLION = 1e6
 
 
 class Meter:
@@ -56,6 +58,14 @@ class Meter:
 
     def end(self, outcome: Outcome, *, trace_id: str = "") -> None:
         """Records that the work has ended, and what it used."""
+
+
+def of_reading(
+    texts: Sequence[str], *, count_tokens: Callable[[Sequence[str]], list[int]], price: float
+) -> Usage:
+    """Returns the usage of a model that reads these texts; `price` is that of a million tokens."""
+    tokens = sum(count_tokens(texts))
+    return Usage(input_tokens=tokens, cost=tokens * price / MILLION)
 
 
 def failure(error: Exception) -> Outcome:

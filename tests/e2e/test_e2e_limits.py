@@ -29,7 +29,7 @@ KINDS = {
     "none": "requests = 0",
     "single": "at_once = 1",
 }
-BUDGETS = {"cheap": "day = 100.0", "spent": "month = 0.0"}
+BUDGETS = {"cheap": "day = 100.0", "spent": "month = 0.0", "filing": "day = 10.0"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def model() -> Iterator[ModelServer]:
 def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
     """Keys on a data folder, by the name of their tier or budget."""
     data = tmp_path_factory.mktemp("limits") / "data"
-    made = {name: key(data, name) for name in (*KINDS, *BUDGETS)}
+    made = {name: key(data, name) for name in (*KINDS, "cheap", "spent")}
+    made["filing"] = key(data, "filing", "--scopes", "ask,read,write")
     made["admin"] = key(data, "admin", "--scopes", "ask,read,write,admin,metrics")
     made["data"] = (str(data), "")
     return made
@@ -55,7 +56,9 @@ def server(keys: dict[str, tuple[str, str]], model: ModelServer) -> Iterator[Ser
     named = "".join(f'{keys[name][0]} = "{name}"\n' for name in KINDS)
     budgets = "".join(f"[gateway.costs.keys.{keys[n][0]}]\n{text}\n" for n, text in BUDGETS.items())
     (data.parent / "rag.toml").write_text(
-        f"[generator]{MODEL.format(url=model.url, name='tiny')}\n[gateway]\nenabled = true\n"
+        f"[generator]{MODEL.format(url=model.url, name='tiny')}\n"
+        "[embedder]\ninput_price = 1000000.0\n[reranker]\ninput_price = 2000000.0\n"
+        "[gateway]\nenabled = true\n"
         f"{tiers}[gateway.limits.keys]\n{named}{budgets}"
     )
     with serving(data) as running, client(running, keys["admin"][1]) as http:
@@ -212,6 +215,38 @@ class TestBudgets:
         assert "begins anew in" in third.json()["detail"]
         assert 0 < int(third.headers["retry-after"]) <= 86_400
         assert third.headers["x-should-retry"] == "false"
+
+    def test_documents_embeddings_and_reranking_count_for_one(
+        self, server: Server, keys: dict[str, tuple[str, str]]
+    ) -> None:
+        """A token that is embedded costs 1, one that is read for an order 2."""
+        document = DOCUMENT | {"id": "filed", "text": "A steam engine works at a lower pressure."}
+        with client(server, keys["filing"][1]) as http:
+            assert http.post(
+                "/v1/rerank", json={"model": "default", "query": "Why?", "documents": ["So."]}
+            ).is_success
+            submit(http, document)
+
+            def refused() -> Json | None:
+                response = http.post("/v1/documents", json={"documents": [document]})
+                return response.json() if response.status_code == 402 else None
+
+            problem = wait_for(refused, pause=1.0)  # the ledger is read every five seconds
+            assert problem["code"] == "quota_exceeded"
+            assert http.get("/v1/documents/filed").is_success
+
+            def by_feature() -> list[Json]:
+                own = http.get("/v1/usage", params={"by": ["key", "feature"]}).json()
+                return [each for each in own["groups"] if each["feature"] == "ingest"]
+
+            wait_for(by_feature)
+            groups = http.get("/v1/usage", params={"by": ["key", "feature"]}).json()["groups"]
+        spent = {each["feature"]: (each["input_tokens"], each["cost"]) for each in groups}
+        tokens = spent["ingest"][0]
+        assert tokens >= 10
+        assert spent["ingest"] == (tokens, float(tokens))
+        read, cost = spent["rerank"]
+        assert cost == 2.0 * read > 0
 
     def test_openais_client_gets_its_own_form(
         self, server: Server, keys: dict[str, tuple[str, str]]

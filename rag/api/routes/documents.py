@@ -13,7 +13,16 @@ from rag.api import contents, originals, responses, shapes, submissions
 from rag.api.acl_json import AclIn, AclOut, acl_json
 from rag.api.auditing import audited, note_object
 from rag.api.checked_names import sendable
-from rag.api.deps import IngestingDep, PrincipalDep, QueueDep, ScopeDep, StorageDep, TraceDep, needs
+from rag.api.deps import (
+    IngestingDep,
+    PrincipalDep,
+    QueueDep,
+    ScopeDep,
+    StorageDep,
+    TraceDep,
+    meter_of,
+    needs,
+)
 from rag.api.routes.common import PROBLEMS, DocumentRoute, Id, json_response
 from rag.build.storage import Storage
 from rag.errors import InputError, NotFoundError
@@ -51,6 +60,8 @@ async def submit_documents(
 
     With `expires_in`, documents that have not begun within that many seconds fail.
     """
+    if ingesting.settings.embedder.input_price:
+        await meter_of(request).reserve(0)  # their tokens are not known before they are read
     taken = await submissions.take(request, ingesting, caller)
     job_id = await ingesting.ingest.accept(
         taken.scope, taken.submissions, trace, expires_in=expires_in
