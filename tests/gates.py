@@ -7,6 +7,18 @@ import contextlib
 from collections.abc import AsyncIterator
 
 
+async def close_server(server: asyncio.Server) -> None:
+    """Closes a server once the connections that it has accepted are made.
+
+    asyncio forgets those that it is making, and their sockets stay open
+    (https://github.com/python/cpython/issues/109564).
+    """
+    for each in server.sockets:
+        asyncio.get_running_loop().remove_reader(each.fileno())
+    await asyncio.sleep(0)
+    server.close()
+
+
 class Gate:
     """Forwards all bytes between a free port and a server's port."""
 
@@ -32,8 +44,8 @@ class Gate:
     async def die(self) -> None:
         """Acts like a killed process: resets connections and refuses new ones."""
         if self._listening is not None:
-            self._listening.close()
-            self._listening = None
+            listening, self._listening = self._listening, None
+            await close_server(listening)
         for writer in self._open:
             writer.transport.abort()
         self._open.clear()

@@ -19,7 +19,7 @@ from retrieval.indexes import qdrant_nodes, qdrant_server
 from retrieval.indexes.qdrant import QdrantIndex
 from retrieval.indexes.qdrant_server import Server, connect
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
-from tests.gates import Gate, gates
+from tests.gates import Gate, close_server, gates
 from tests.qdrant_grpc import grpc_port
 from tests.qdrant_rest import rest_port
 from tests.qdrant_servers import NO_INDEXES
@@ -347,8 +347,11 @@ async def web_page() -> AsyncIterator[int]:
             await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as listening:
+    listening = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
         yield listening.sockets[0].getsockname()[1]
+    finally:
+        await close_server(listening)
 
 
 @pytest.mark.parametrize("place", [0, 1])
