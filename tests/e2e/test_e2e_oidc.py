@@ -12,12 +12,11 @@ import anyio
 import httpx
 import pytest
 
-from rag.build.gateway import open_tokens
 from rag.settings.tree import load_settings
 from tests.mcp_clients import by_http, called, refused
 from tests.oidc_provider import Provider, free_url, needs_provider, oidc_provider
 from tests.servers import Server, all_documents, rag, serving, submit, wait_for
-from tests.tokens import KEYS, assembled, new_key
+from tests.tokens import KEYS, assembled, checking_tokens, new_key
 
 pytestmark = needs_provider
 SCOPES = {"reader": ["ask", "read"], "writer": ["read", "write"]}
@@ -130,7 +129,7 @@ def test_the_provider_signs_with_other_algorithms(tmp_path: Path, algorithm: str
         tokens = [provider.of_program(), provider.of_user("jo")["id_token"]]
 
         async def subjects() -> list[str]:
-            async with open_tokens(settings) as check:
+            async with checking_tokens(settings) as check:
                 return [(await check.authenticate(token)).subject for token in tokens]
 
         assert anyio.run(subjects) == ["crawler", "jo"]
