@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from rag.api.app import app_without_lifespan
+from rag.api.batch_calls import BatchCalls
 from rag.api.deps import Running
 from rag.api.refusal_schemas import RefusalList, RefusalOut
 from rag.build.gateway import open_gateway
 from rag.build.storage import open_storage
+from rag.catalog.catalog import Catalog
+from rag.gateway.credential_cache import CACHE_SECONDS
+from rag.records import ClaimedLine
 from rag.settings.tree import load_settings
+from rag.types import Principal
 from tests.tokens import TokenIssuer, token_issuer
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +35,8 @@ SCOPES = {"boss": ["admin", "read"]}
 class Api:
     issuer: TokenIssuer
     http: httpx.AsyncClient
+    app: FastAPI
+    catalog: Catalog
 
     def token(self, tenant: str = "acme", **claims: Any) -> str:
         return self.issuer.token(tenant=tenant, **claims)
@@ -61,7 +71,7 @@ async def api(issuer: TokenIssuer, folder: Path) -> AsyncIterator[Api]:
         app = app_without_lifespan(settings, running)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://rag.local") as http:
-            yield Api(issuer, http)
+            yield Api(issuer, http, app, storage.catalog)
 
 
 async def test_a_refused_token_is_as_a_wrong_one_until_it_is_allowed(api: Api) -> None:
@@ -83,6 +93,22 @@ async def test_a_refused_token_is_as_a_wrong_one_until_it_is_allowed(api: Api) -
         again = await api.call("DELETE", PATH, boss, params=named)
         assert (again.status_code, again.json()["code"]) == (404, "not_refused")
     assert (await api.seen(lost))[0] == 200
+
+
+async def test_batches_of_a_refused_subject_end(api: Api) -> None:
+    made = Principal(tenant="acme", subject="jo", scopes=frozenset())
+    line = ClaimedLine(
+        batch_id="b", batch_created_at=time.time(), line=1, token="t", caller=made, attempts=1,
+        endpoint="/v1/search", body='{"query": "x"}', claimed_at=time.time(),
+    )  # fmt: skip
+    calls = BatchCalls(api.app, api.catalog.keys, api.catalog.refused_tokens, price=0.5)
+    assert (await calls(line)).status == 403  # as the scopes of its caller say
+    await api.call("POST", PATH, api.token(scope="boss"), json={"kind": "subject", "value": "jo"})
+    ended = await calls(line)
+    assert (ended.status, json.loads(ended.body)["error"]["code"]) == (401, "key_ended")
+    later = replace(line, batch_created_at=time.time() + CACHE_SECONDS)
+    ann = replace(line, caller=replace(made, subject="ann"))
+    assert [(await calls(each)).status for each in (later, ann)] == [403, 403]
 
 
 async def test_an_expired_token_says_so_also_if_it_is_refused(api: Api) -> None:
