@@ -46,6 +46,7 @@ class RefusalRequest(FewUnknown):
 class RefusalOut(BaseModel):
     """A refused token, or a subject whose tokens from before `refused_at` are refused."""
 
+    tenant: str
     kind: RefusalKind
     value: str
     refused_at: str
@@ -61,6 +62,7 @@ class RefusalList(BaseModel):
 def refusal_json(refusal: Refusal) -> dict[str, Any]:
     """Returns a refusal in the form of `RefusalOut`."""
     return {
+        "tenant": refusal.tenant,
         "kind": refusal.kind,
         "value": refusal.value,
         "refused_at": _time(refusal.refused_at),

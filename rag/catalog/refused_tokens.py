@@ -45,16 +45,18 @@ class RefusedTokens:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def add(self, tenant: str, refusal: Refusal) -> None:
+    async def add(self, refusal: Refusal) -> None:
         """Stores a refusal in place of an earlier one of the same token or subject.
 
         Raises:
             ConflictError: The tenant has `MOST` others.
         """
-        row = {"tenant": tenant, **asdict(refusal)}
+        row = asdict(refusal)
         added = self._db.insert(refused_tokens).values(row)
         others = ~_is(refusal.kind, refusal.value)
-        count = sa.select(sa.func.count()).where(_lasts(tenant, now=refusal.refused_at), others)
+        count = sa.select(sa.func.count()).where(
+            _lasts(refusal.tenant, now=refusal.refused_at), others
+        )
         async with self._db.write() as db:
             if (await db.execute(count)).scalar_one() >= MOST:
                 raise ConflictError(

@@ -31,11 +31,11 @@ def _refusals(body: RefusalList) -> output.Lines:
 
 
 def _refusal(body: Refusal) -> output.Lines:
-    which = f"token {plain(body.value)}"
+    which = f"the token {plain(body.value)}"
     if body.kind == "subject":
         which = f"tokens of {plain(body.value)} from before {body.refused_at}"
-    yield f"refused until {body.expires_at}: {which}"
+    yield f"tenant {body.tenant} refuses {which} until {body.expires_at}"
 
 
 def _allowed(body: Refusal) -> output.Lines:
-    yield f"no longer refused: {body.kind} {plain(body.value)}"
+    yield f"tenant {body.tenant} no longer refuses {body.kind} {plain(body.value)}"

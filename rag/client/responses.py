@@ -197,6 +197,7 @@ class KeyList(Response):
 class Refusal(Response):
     """A refused token, or a subject whose tokens from before `refused_at` are refused."""
 
+    tenant: str
     kind: RefusalKind
     value: str
     refused_at: str

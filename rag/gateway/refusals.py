@@ -62,8 +62,10 @@ class TokenRefusals:
             ConflictError: The tenant has too many refusals.
         """
         now = time.time()
-        refusal = Refusal(kind=kind, value=value, refused_at=now, expires_at=now + seconds)
-        await self._refused.add(caller.tenant, refusal)
+        refusal = Refusal(
+            tenant=caller.tenant, kind=kind, value=value, refused_at=now, expires_at=now + seconds
+        )
+        await self._refused.add(refusal)
         self._forget()
         return refusal
 

@@ -60,6 +60,7 @@ RefusalKind = Literal["token", "subject"]
 class Refusal:
     """A token, or a subject, whose tokens are refused until `expires_at`, in seconds since 1970."""
 
+    tenant: str
     kind: RefusalKind
     value: str
     refused_at: float

@@ -146,7 +146,7 @@ def test_tokens_are_refused_on_the_host_while_the_server_runs(running: Running) 
     assert statuses(running.provider.of_user("bob")["access_token"]) == {200}
     wait_for(lambda: statuses(running.provider.of_user("ann")["access_token"]) == {200}, pause=1)
 
-    assert "no longer refused: token" in tokens("allow", "token", id_)
+    assert "acme no longer refuses token" in tokens("allow", "token", id_)
     tokens("allow", "subject", "ann")
     assert tokens("list") == "No token is refused.\n"
     wait_for(lambda: statuses(*both, lost) == {200}, pause=1)

@@ -15,15 +15,19 @@ from rag.records import Refusal
 
 pytestmark = pytest.mark.anyio
 NOW = 1_800_000_000.0
-TOKEN = Refusal(kind="token", value="ümlaut/1", refused_at=NOW - 2, expires_at=NOW + 60)
-SUBJECT = Refusal(kind="subject", value="jo", refused_at=NOW - 1, expires_at=NOW + 60)
-ENDED = Refusal(kind="token", value="ended", refused_at=NOW - 9, expires_at=NOW)
+TOKEN = Refusal(
+    tenant="acme", kind="token", value="ümlaut/1", refused_at=NOW - 2, expires_at=NOW + 60
+)
+SUBJECT = Refusal(
+    tenant="acme", kind="subject", value="jo", refused_at=NOW - 1, expires_at=NOW + 60
+)
+ENDED = Refusal(tenant="acme", kind="token", value="ended", refused_at=NOW - 9, expires_at=NOW)
 
 
 @pytest.fixture
 async def stored(catalog: Catalog) -> RefusedTokens:
     for refusal in (SUBJECT, TOKEN, ENDED):
-        await catalog.refused_tokens.add("acme", refusal)
+        await catalog.refused_tokens.add(refusal)
     return catalog.refused_tokens
 
 
@@ -47,7 +51,7 @@ async def test_a_refusal_is_listed_replaced_and_removed(stored: RefusedTokens) -
     assert await stored.of("acme", now=NOW) == [TOKEN, SUBJECT]
     assert await stored.of("rival", now=NOW) == []
     again = replace(TOKEN, refused_at=NOW, expires_at=NOW + 9)
-    await stored.add("acme", again)
+    await stored.add(again)
     assert await stored.of("acme", now=NOW) == [SUBJECT, again]
     for tenant, value in (("rival", TOKEN.value), ("acme", "ended"), ("acme", "jo")):
         with pytest.raises(NotFoundError, match=f"The token '{value}' is not refused") as caught:
@@ -58,7 +62,7 @@ async def test_a_refusal_is_listed_replaced_and_removed(stored: RefusedTokens) -
 
 
 async def test_those_that_have_ended_are_removed_of_all_tenants(stored: RefusedTokens) -> None:
-    await stored.add("rival", ENDED)
+    await stored.add(replace(ENDED, tenant="rival"))
     await stored.tidy(now=NOW)
     assert await stored.of("acme", now=0) == [TOKEN, SUBJECT]
     assert await stored.of("rival", now=0) == []
@@ -70,9 +74,9 @@ async def test_a_tenant_has_a_bounded_number(
     monkeypatch.setattr(refused_tokens, "MOST", 2)
     third = replace(SUBJECT, value="ann", refused_at=NOW)
     with pytest.raises(ConflictError, match="2 tokens and subjects") as caught:
-        await stored.add("acme", third)
+        await stored.add(third)
     assert caught.value.code == "too_many_refused"
-    await stored.add("acme", replace(TOKEN, refused_at=NOW))
-    await stored.add("rival", third)
+    await stored.add(replace(TOKEN, refused_at=NOW))
+    await stored.add(replace(third, tenant="rival"))
     await stored.remove("acme", "subject", "jo", now=NOW)
-    await stored.add("acme", third)
+    await stored.add(third)

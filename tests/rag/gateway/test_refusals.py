@@ -56,8 +56,10 @@ class Setup:
     async def refuse(self, kind: RefusalKind, value: str, *, before: float = 0) -> None:
         """Refuses something, as if so many seconds ago."""
         at = time.time() - before
-        refusal = Refusal(kind=kind, value=value, refused_at=at, expires_at=at + 3600)
-        await self.stored.add("acme", refusal)
+        refusal = Refusal(
+            tenant="acme", kind=kind, value=value, refused_at=at, expires_at=at + 3600
+        )
+        await self.stored.add(refusal)
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +167,8 @@ async def test_without_the_catalog_no_token_is_accepted_and_none_is_called_wrong
 
 async def test_refusals_that_have_ended_are_removed_beside_the_service(here: Setup) -> None:
     now = time.time()
-    ended = Refusal(kind="token", value="1", refused_at=now - 9, expires_at=now - 1)
-    await here.stored.add("acme", ended)
+    ended = Refusal(tenant="acme", kind="token", value="1", refused_at=now - 9, expires_at=now - 1)
+    await here.stored.add(ended)
 
     async def is_gone() -> bool:
         return not await here.stored.of("acme", now=now - 5)
