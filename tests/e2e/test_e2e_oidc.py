@@ -126,7 +126,7 @@ def test_tokens_are_refused_on_the_host_while_the_server_runs(running: Running) 
     data = running.server.log.with_suffix("")
 
     def tokens(*task: str, command: Sequence[str] = ()) -> str:
-        ran = rag("tokens", *task, "--tenant", "acme", data=data, command=command)
+        ran = rag("tokens", task[0], "--tenant", "acme", *task[1:], data=data, command=command)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
@@ -139,14 +139,14 @@ def test_tokens_are_refused_on_the_host_while_the_server_runs(running: Running) 
     id_ = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["jti"]
     assert statuses(*both, lost) == {200}
     said = tokens("refuse", "subject", "ann", command=RAG)
-    said += tokens("refuse", "token", id_, "--expires", "12h")
+    said += tokens("refuse", "token", "--expires", "12h", "--", id_)
     wait_for(lambda: statuses(*both, lost) == {401}, pause=1)
     assert tokens("list") == said
     assert running.get(lost).json()["code"] == "unauthenticated"
     assert statuses(running.provider.of_user("bob")["access_token"]) == {200}
     wait_for(lambda: statuses(running.provider.of_user("ann")["access_token"]) == {200}, pause=1)
 
-    assert "acme no longer refuses token" in tokens("allow", "token", id_)
+    assert "acme no longer refuses token" in tokens("allow", "token", "--", id_)
     tokens("allow", "subject", "ann")
     assert tokens("list") == "No token is refused.\n"
     wait_for(lambda: statuses(*both, lost) == {200}, pause=1)
