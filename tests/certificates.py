@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 def certificate_for_loopback(folder: Path) -> tuple[Path, Path]:
     """Makes a certificate for 127.0.0.1 that signs itself, its key, and `locked.pem`.
 
-    That is the key with a passphrase.
+    That is the key with a passphrase. Those that are there are replaced.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plumbline")])
