@@ -18,10 +18,11 @@ _log = logging.getLogger(__name__)
 
 def check(cert: Path, key: Path) -> None:
     """Raises ConfigError if a certificate cannot be used with a key."""
-    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
+    _context(cert, key)
 
 
-def _load(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+def _context(cert: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # Without a function, OpenSSL would ask for the passphrase of a key on the terminal.
         context.load_cert_chain(cert, key, password=lambda: "")
@@ -31,6 +32,7 @@ def _load(context: ssl.SSLContext, cert: Path, key: Path) -> None:
             f" ({key}): {words(error)}. Both are PEM files, and the key has no passphrase.",
             code="tls",
         ) from None
+    return context
 
 
 class Renewal:
@@ -49,11 +51,16 @@ class Renewal:
         self._seen = now
         cert, key = self._files
         try:
-            check(cert, key)  # first: a context with one of the files alone serves nobody
-            _load(self._config.ssl, cert, key)
+            renewed = _context(cert, key)
         except ConfigError as error:
             _log.error("The certificate from before is used still. %s", error)
             return
+
+        def use(connection: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
+            connection.context = renewed
+
+        # Loaded into the first context, a key of another type would be one more beside the old one.
+        self._config.ssl.sni_callback = use  # called for each connection, also without a name
         _log.warning("The certificate was renewed: %s is used from now on.", cert)
 
     def _stamps(self) -> list[tuple[int, int, int] | None]:

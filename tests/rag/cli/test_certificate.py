@@ -43,7 +43,7 @@ def test_renewed_files_are_used_once_they_belong_together(
     renewal, first, first_key = Renewal(config), der(cert), key.read_bytes()
     assert shown(config) == first
 
-    certificate_for_loopback(tmp_path)
+    certificate_for_loopback(tmp_path, is_rsa=True)
     second_key = key.read_bytes()
     key.write_bytes(first_key)  # it comes after the certificate
     with caplog.at_level(logging.WARNING):
@@ -59,6 +59,9 @@ def test_renewed_files_are_used_once_they_belong_together(
     key.write_bytes(second_key)
     renewal.look()
     assert shown(config) == der(cert) != first
+    certificate_for_loopback(tmp_path)
+    renewal.look()
+    assert shown(config) == der(cert)
 
 
 def test_without_tls_nothing_is_read() -> None:
