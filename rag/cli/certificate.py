@@ -56,7 +56,7 @@ class Renewal:
             _log.error("The certificate from before is used still. %s", error)
             return
 
-        def use(connection: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
+        def use(connection: ssl.SSLObject, _name: str, _first: ssl.SSLContext) -> None:
             connection.context = renewed
 
         # Loaded into the first context, a key of another type would be one more beside the old one.

@@ -15,7 +15,7 @@ from rag.cli.connection import connect
 from rag.cli.delete import delete
 from rag.cli.keys import keys
 from rag.cli.questions import query, search
-from rag.cli.refusals import tokens
+from rag.cli.refuse_tokens import tokens
 from rag.cli.rollouts import rollout
 from rag.cli.scope import caller
 from rag.cli.status import status
