@@ -131,19 +131,13 @@ async def test_administrators_see_and_change_what_their_tenant_refuses(api: Api)
         assert (await api.call(method, PATH, api.token())).status_code == 403
 
 
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [
-        ({"kind": "tenant"}, "kind"),
-        ({"value": ""}, "value"),
-        ({"value": "x" * 256}, "value"),
-        ({"expires_in": 0}, "expires_in"),
-        ({"expires_in": 1e12}, "expires_in"),
-        ({"tenant": "rival"}, "tenant"),
-    ],
-)
-async def test_a_wrong_request_names_its_field(api: Api, wrong: dict[str, Any], field: str) -> None:
-    body = {"kind": "subject", "value": "ann"} | wrong
-    refused = await api.call("POST", PATH, api.token(scope="boss"), json=body)
-    assert refused.status_code == 422
-    assert field in refused.json()["detail"]
+async def test_a_wrong_request_names_its_field(api: Api) -> None:
+    cases: tuple[tuple[str, Any], ...] = (
+        ("kind", "tenant"), ("value", ""), ("value", "x" * 256), ("expires_in", 0),
+        ("expires_in", 1e12), ("tenant", "rival"),
+    )  # fmt: skip
+    for field, value in cases:
+        body = {"kind": "subject", "value": "ann", field: value}
+        refused = await api.call("POST", PATH, api.token(scope="boss"), json=body)
+        assert refused.status_code == 422
+        assert field in refused.json()["detail"]
