@@ -38,6 +38,7 @@ from rag.catalog.catalog import Catalog
 from rag.catalog.sqlite_database import SqliteDatabase
 from rag.gateway.api_keys import ApiKeys, Grant
 from rag.gateway.key_authenticator import KeyAuthenticator
+from rag.gateway.refusals import TokenRefusals
 from rag.protocols import Authenticator
 from rag.types import Principal
 from tests.redis_server import redis_server
@@ -185,14 +186,15 @@ async def _check(report: Report, file: Path) -> None:
         manager = ApiKeys(catalog.keys, changed=lambda _id: None)
         _, key = await manager.create(Principal(), Grant(name="bench", scopes=["ask"]))
         floor = await _checked(KeyAuthenticator(catalog.keys), key)
+        report.add("key checked, in process, p50", floor, unit="ms")
+        refusals = TokenRefusals(catalog.refused_tokens)
+        with token_issuer() as issuer:
+            async with open_tokens(issuer.settings(), refusals) as tokens:
+                for algorithm in ("RS256", "ES256", "EdDSA"):
+                    taken = await _checked(tokens, issuer.token(algorithm))
+                    report.add(f"token checked, {algorithm}", taken, unit="ms", floor=floor)
     finally:
         await catalog.close()
-    report.add("key checked, in process, p50", floor, unit="ms")
-    with token_issuer() as issuer:
-        async with open_tokens(issuer.settings()) as tokens:
-            for algorithm in ("RS256", "ES256", "EdDSA"):
-                taken = await _checked(tokens, issuer.token(algorithm))
-                report.add(f"token checked, {algorithm}", taken, unit="ms", floor=floor)
 
 
 async def _checked(authenticator: Authenticator, credential: str) -> float:

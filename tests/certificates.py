@@ -8,16 +8,18 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+_CURVE = ec.SECP256R1()
 
-def certificate_for_loopback(folder: Path) -> tuple[Path, Path]:
+
+def certificate_for_loopback(folder: Path, *, is_rsa: bool = False) -> tuple[Path, Path]:
     """Makes a certificate for 127.0.0.1 that signs itself, its key, and `locked.pem`.
 
-    That is the key with a passphrase.
+    That is the key with a passphrase. Those that are there are replaced.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(65537, 2048) if is_rsa else ec.generate_private_key(_CURVE)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plumbline")])
     now = dt.datetime.now(dt.UTC)
     made = (

@@ -13,6 +13,7 @@ from tests.isolation_calls import TARGET, Call, Calls, is_refused
 from tests.isolation_world import Json
 
 _DOCUMENT = "/v1/documents/{document_id:path}"
+_REFUSED = "/v1/tokens/refused"
 
 
 def _job_call(method: str, end: str = "") -> Call:
@@ -56,6 +57,28 @@ def _key_call(method: str, end: str = "") -> Call:
         is_refused(calls.same(caller, method, path, hidden=hidden))
 
     return call
+
+
+def _refused_tokens(calls: Calls) -> None:
+    caller = calls.caller()
+    response = calls.send(caller, "GET", _REFUSED)
+    assert response.is_success == caller.admin
+    if caller.admin:
+        named = {each["value"].partition("-")[0] for each in response.json()["refused"]}
+        assert named <= {caller.tenant}
+
+
+def _refuse_tokens(calls: Calls) -> None:
+    caller = calls.caller()
+    body = {"kind": "token", "value": f"{caller.tenant}-{calls.rng.randrange(20)}"}
+    assert calls.send(caller, "POST", _REFUSED, json=body).is_success == caller.admin
+
+
+def _allow_tokens(calls: Calls) -> None:
+    caller = calls.caller()
+    tenants = {each.tenant for each in calls.world.callers} - {caller.tenant}
+    hidden = f"{calls.rng.choice(sorted(tenants))}-{calls.rng.randrange(20)}"
+    is_refused(calls.same(caller, "DELETE", f"{_REFUSED}?kind=token&value={TARGET}", hidden=hidden))
 
 
 def _usage(calls: Calls) -> None:
@@ -231,6 +254,9 @@ CALLS: dict[str, Call] = {
     "POST /v1/keys": _create_key,
     "POST /v1/keys/{key_id}/rotate": _key_call("POST", "/rotate"),
     "DELETE /v1/keys/{key_id}": _key_call("DELETE"),
+    f"GET {_REFUSED}": _refused_tokens,
+    f"POST {_REFUSED}": _refuse_tokens,
+    f"DELETE {_REFUSED}": _allow_tokens,
     "GET /v1/usage": _usage,
     **_VIEWS,
     "GET /metrics": _open("GET", "/metrics"),
@@ -253,6 +279,7 @@ _WEIGHTS: dict[str, float] = {
     "POST /v1/feedback": 10,
     **dict.fromkeys(_VIEWS, 2),
     "POST /v1/keys": 0.3,
+    **{name: 1 for name in CALLS if _REFUSED in name},
     "POST /v1/batches": 1,
     "DELETE /v1/collections/{collection}": 1,
     "PUT /v1/collections/{collection}/acl": 2,

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from rag.build.gateway import open_tokens
+from rag.catalog.catalog import Catalog
+from rag.catalog.sqlite_database import SqliteDatabase
+from rag.gateway.refusals import TokenRefusals
+from rag.protocols import Authenticator
 from rag.settings.gateway import GatewaySettings, IssuerSettings
+from tests.fakes import in_memory
 from tests.web import Page, Web, web
 
 AUDIENCE = "plumbline"
@@ -93,3 +101,16 @@ class TokenIssuer:
 def token_issuer() -> Iterator[TokenIssuer]:
     with web({}) as server:
         yield TokenIssuer(server)
+
+
+@asynccontextmanager
+async def checking_tokens(settings: GatewaySettings) -> AsyncIterator[Authenticator]:
+    """Yields what checks tokens, beside a catalog in which none is refused."""
+    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
+        catalog = Catalog(SqliteDatabase(Path(folder) / "catalog.db"))
+        await catalog.open()
+        try:
+            async with open_tokens(settings, TokenRefusals(catalog.refused_tokens)) as tokens:
+                yield tokens
+        finally:
+            await catalog.close()

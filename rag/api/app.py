@@ -219,11 +219,12 @@ def _all_routers() -> list[APIRouter]:
         me,
         questions,
         rollouts,
+        token_refusals,
         usage,
         whole_service,
     )
 
-    own = (questions, feedback, documents, collections, jobs, keys, usage)
+    own = (questions, feedback, documents, collections, jobs, keys, token_refusals, usage)
     views = (me, answers, eval_runs, whole_service, rollouts)
     others = (openai, file_routes, batch_routes, rerankers, dify, ollama, open_webui)
     return [module.router for module in (*own, *views, *others, health)]

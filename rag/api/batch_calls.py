@@ -17,6 +17,8 @@ from rag.api.openai.batch_json import request_id_of
 from rag.api.openai.errors import error_json
 from rag.build.storage import Storage
 from rag.catalog.keys import Keys
+from rag.catalog.refused_tokens import RefusedTokens
+from rag.gateway.credential_cache import CACHE_SECONDS
 from rag.records import ClaimedLine
 from rag.types import Principal
 from workers.batch_runner import Answered, BatchRunner
@@ -25,20 +27,22 @@ _HEADERS = {"Content-Type": "application/json"}
 _ENDED: dict[str, Any] = {
     "status": int(HTTPStatus.UNAUTHORIZED),
     "code": "key_ended",
-    "detail": "The key that made the batch was revoked, or has expired.",
+    "detail": "The key that made the batch was revoked or has expired, or an administrator refuses"
+    " the tokens of its user from then.",
 }
 
 
 class BatchCalls:
     """Answers lines, each as the caller of its batch."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, *, price: float) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, refused: RefusedTokens, *, price: float) -> None:
         """Takes the whole app, with its gate, limits and audit, and the factor of the cost."""
         # The name is one that `OwnHosts` always serves.
         self._http = httpx.AsyncClient(
             transport=AppTransport(app), base_url="http://localhost", trust_env=False
         )
         self._keys = keys
+        self._refused = refused
         self._price = price
 
     async def __call__(self, line: ClaimedLine) -> Answered:
@@ -65,9 +69,12 @@ class BatchCalls:
         )
 
     async def _caller(self, line: ClaimedLine) -> Principal | None:
-        """Returns the caller of a line, as the key permits now; None if the key has ended."""
+        """Returns the caller of a line, as the key permits now.
+
+        None: the key has ended, or tokens of the user that the batch may be made with are refused.
+        """
         if not line.caller.key_id:
-            return line.caller
+            return None if await self._is_refused(line) else line.caller
         found = await self._keys.find(line.caller.key_id)
         record = found and found.record
         if record is None or record.revoked_at is not None:
@@ -75,6 +82,13 @@ class BatchCalls:
         if record.expires_at is not None and record.expires_at <= time.time():
             return None
         return record.principal()
+
+    async def _is_refused(self, line: ClaimedLine) -> bool:
+        caller = line.caller
+        made_at = line.batch_created_at - CACHE_SECONDS  # a token is accepted so long afterwards
+        return bool(caller.subject) and await self._refused.refuses(
+            caller.tenant, ids=(), subject=caller.subject, issued_at=made_at, now=time.time()
+        )
 
 
 @asynccontextmanager
@@ -86,7 +100,12 @@ async def answering_batches(app: ASGIApp, storage: Storage) -> AsyncIterator[Non
         return
     runner = BatchRunner(
         storage.catalog,
-        BatchCalls(app, storage.catalog.keys, price=settings.batches.price),
+        BatchCalls(
+            app,
+            storage.catalog.keys,
+            storage.catalog.refused_tokens,
+            price=settings.batches.price,
+        ),
         at_once=settings.batches.at_once,
         alone=settings.catalog.kind == "sqlite",
         keep_days=settings.batches.keep_days,

@@ -20,6 +20,7 @@ from rag.errors import BusyError, ForbiddenError, RagError
 from rag.gateway.api_keys import ApiKeys
 from rag.gateway.audit_log import AuditLog
 from rag.gateway.gateway import Gateway
+from rag.gateway.refusals import TokenRefusals
 from rag.operations.gpu.watching import GpuWatch
 from rag.operations.slo.freeze import Freeze
 from rag.protocols import Queue
@@ -178,6 +179,12 @@ async def api_keys(request: Request, storage: StorageDep) -> ApiKeys:
     return ApiKeys(storage.catalog.keys, changed=changed)
 
 
+async def token_refusals(request: Request, storage: StorageDep) -> TokenRefusals:
+    """Returns what refuses tokens: the gateway's, which knows at once what is changed here."""
+    gateway = state_of(request).gateway
+    return gateway.refusals if gateway else TokenRefusals(storage.catalog.refused_tokens)
+
+
 async def settings_of(request: Request) -> Settings:
     """Returns the settings, before anything is loaded, too."""
     found: Settings = request.app.state.settings
@@ -212,6 +219,7 @@ ServiceDep = Annotated[Service, Depends(opened_as(Service))]
 QueueDep = Annotated[Queue, Depends(queue)]
 PrincipalDep = Annotated[Principal, Depends(principal)]
 ApiKeysDep = Annotated[ApiKeys, Depends(api_keys)]
+TokenRefusalsDep = Annotated[TokenRefusals, Depends(token_refusals)]
 ScopeDep = Annotated[Scope, Depends(scope)]
 SettingsDep = Annotated[Settings, Depends(settings_of)]
 TraceDep = Annotated[Trace, Depends(trace)]

@@ -40,7 +40,8 @@ def behind_proxies(app: ASGIApp, settings: ServerSettings) -> ASGIApp:
     checked = UnreadHeader(app, networks, believed=settings.proxy_header)
     if settings.proxy_header == "forwarded":
         return Forwarded(checked, networks)
-    return ProxyHeadersMiddleware(checked, list(trusted))  # type: ignore[arg-type, return-value]
+    both = [str(written) for network in networks for written in _written(network)]
+    return ProxyHeadersMiddleware(checked, both)  # type: ignore[arg-type, return-value]
 
 
 class Forwarded:
@@ -175,6 +176,14 @@ def _trusted_peer(scope: Scope, trusted: Networks) -> Address | None:
     except ValueError:
         return None
     return peer if _among(peer, trusted) else None
+
+
+def _written(network: IPv4Network | IPv6Network) -> Networks:
+    """Returns a network, and one of IPv4 also as IPv6: a socket for both has its peers so."""
+    if isinstance(network, IPv6Network):
+        return (network,)
+    mapped = f"::ffff:{network.network_address}/{96 + network.prefixlen}"
+    return network, IPv6Network(mapped)
 
 
 def _plain(address: Address) -> Address:

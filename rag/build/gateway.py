@@ -13,6 +13,7 @@ from rag.gateway.credentials import KeysAndTokens
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.gateway import Gateway
 from rag.gateway.key_authenticator import KeyAuthenticator
+from rag.gateway.refusals import TokenRefusals
 from rag.process.extras import needing
 from rag.protocols import Authenticator
 from rag.settings.gateway import GatewaySettings, IssuerSettings
@@ -26,9 +27,11 @@ async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
         yield None
         return
     keys = KeyAuthenticator(storage.catalog.keys)
+    refusals = TokenRefusals(storage.catalog.refused_tokens)
     audit, kept = AuditLog(storage.catalog.audit), settings.audit
     async with (
         keys.stamping(),
+        refusals.tidying(),
         audit.started(),
         audit.expiring(kept.keep_days, kept.tenants),
         open_accounts(storage) as accounts,
@@ -36,11 +39,12 @@ async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
     ):
         authenticator: Authenticator = keys
         if settings.issuers:
-            tokens = await stack.enter_async_context(open_tokens(settings))
+            tokens = await stack.enter_async_context(open_tokens(settings, refusals))
             authenticator = KeysAndTokens(keys=keys, tokens=tokens)
         yield Gateway(
             authenticator=authenticator,
             keys=keys,
+            refusals=refusals,
             failed=FailedAttempts(per_minute=settings.failed_per_minute),
             accounts=accounts,
             audit=audit,
@@ -48,7 +52,9 @@ async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
 
 
 @contextlib.asynccontextmanager
-async def open_tokens(settings: GatewaySettings) -> AsyncIterator[Authenticator]:
+async def open_tokens(
+    settings: GatewaySettings, refusals: TokenRefusals
+) -> AsyncIterator[Authenticator]:
     """Yields what checks the tokens of all issuers; none is asked before its first token comes.
 
     Raises:
@@ -72,7 +78,7 @@ async def open_tokens(settings: GatewaySettings) -> AsyncIterator[Authenticator]
             issuers.append(
                 Issuer(name=each.url, audiences=each.audiences, keys=keys, claims=_mapping(each))
             )
-        yield TokenAuthenticator(issuers, clock_skew=settings.clock_skew_seconds)
+        yield TokenAuthenticator(issuers, refusals=refusals, clock_skew=settings.clock_skew_seconds)
 
 
 def _mapping(settings: IssuerSettings) -> ClaimMapping:

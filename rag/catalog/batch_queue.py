@@ -207,6 +207,7 @@ def _claim(db: sa.Connection, token: str) -> ClaimedLine | None:
         return None
     line = ClaimedLine(
         batch_id=found,
+        batch_created_at=batch["created_at"],
         line=row["line"],
         token=token,
         caller=caller_of(batch),

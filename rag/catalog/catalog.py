@@ -18,6 +18,7 @@ from rag.catalog.documents import Documents
 from rag.catalog.jobs import Jobs
 from rag.catalog.keys import Keys
 from rag.catalog.outcomes import Outcomes
+from rag.catalog.refused_tokens import RefusedTokens
 from rag.catalog.removals import Removals
 from rag.catalog.rollouts import Rollouts
 from rag.catalog.staged import Staged
@@ -49,6 +50,7 @@ class Catalog:
         self.tasks = Tasks(database)
         self.outcomes = Outcomes(database, self.unsettled)
         self.keys = Keys(database)
+        self.refused_tokens = RefusedTokens(database)
         self.usage = Usage(database)
         self.audit = Audit(database)
         self.removals = Removals(database)

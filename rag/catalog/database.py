@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-HEAD = "0026"
+HEAD = "0027"
 """The newest migration in `rag.catalog.migrations`."""
 MIGRATIONS = "rag.catalog:migrations"
 _VERSION = sa.Table(

@@ -233,6 +233,16 @@ api_keys = sa.Table(
     sa.Column("previous_until", sa.Float),
 )
 """The keys of callers, by their digests: the keys themselves are stored nowhere."""
+refused_tokens = sa.Table(
+    "refused_tokens",
+    metadata,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, primary_key=True),
+    sa.Column("value", sa.String, primary_key=True),
+    sa.Column("refused_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+)
+"""Tokens that are refused before they expire: one by its id, or all earlier ones of a subject."""
 
 OPEN_USAGE = sa.text("outcome = 'open'")
 usage = sa.Table(

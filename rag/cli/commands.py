@@ -15,6 +15,7 @@ from rag.cli.connection import connect
 from rag.cli.delete import delete
 from rag.cli.keys import keys
 from rag.cli.questions import query, search
+from rag.cli.refuse_tokens import tokens
 from rag.cli.rollouts import rollout
 from rag.cli.scope import caller
 from rag.cli.status import status
@@ -183,6 +184,13 @@ def _keys() -> Sequence[APIRouter]:
     return [routes.router]
 
 
+def _tokens() -> Sequence[APIRouter]:
+    """Returns the router of refused tokens."""
+    from rag.api.routes import token_refusals
+
+    return [token_refusals.router]
+
+
 def _rollouts() -> Sequence[APIRouter]:
     """Returns the router of rollouts."""
     from rag.api.routes import rollouts
@@ -203,6 +211,7 @@ COMMANDS: dict[str, tuple[Command, Opening]] = {
         keys,
         Opening(_beside, _keys, audits=True),
     ),  # the first ones are made without a gateway
+    "tokens": (tokens, Opening(_beside, _tokens, audits=True)),
     "rollout": (rollout, Opening(_beside, _rollouts, audits=True)),
 }
 

@@ -9,7 +9,10 @@ from types import FrameType
 import uvicorn
 
 from rag.api.deps import Running
+from rag.cli.certificate import Renewal
 
+TICKS = 50
+"""Ticks between two looks at the files of the certificate: five seconds."""
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +35,7 @@ class DrainingServer(uvicorn.Server):
         self._seconds = seconds
         self._until = 0.0
         self._noticed = self._signalled = False
+        self._renewal = Renewal(config)
 
     def take_notice(self) -> None:
         """Takes note that the machine is about to be taken away; any thread may call it."""
@@ -47,6 +51,8 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Returns True when it is time to stop; called ten times a second."""
+        if counter % TICKS == 0:
+            self._renewal.look()
         if self._noticed and not self._running.draining:
             self._drain()
         stops = await super().on_tick(counter)

@@ -22,6 +22,7 @@ from rag.cli.operation_arguments import add_operations
 from rag.cli.plan_arguments import add_plan
 from rag.cli.printable import printable
 from rag.cli.process_arguments import add_processes
+from rag.cli.refusal_arguments import add_tokens
 from rag.cli.rollout_arguments import add_rollout
 from rag.cli.slo_arguments import add_slo
 from rag.cli.tenant_arguments import add_audit, add_tenants
@@ -197,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_index(commands, within)
     _add_keys(commands, host, url)
     _add_usage(commands, host, url)
+    add_tokens(commands, host, url)
     add_rollout(commands, host, url)
     add_slo(commands, common)
     commands.add_parser(

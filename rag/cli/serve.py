@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import resource
 import socket
-import ssl
 import sys
 from functools import partial
 from ipaddress import ip_address
 
+from rag.cli import certificate
 from rag.cli.server_processes import ServerProcesses, check_shareable
 from rag.errors import ConfigError
-from rag.privacy.redaction import words
 from rag.process.imports import importing
-from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs
 
@@ -34,7 +32,8 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     if settings.server.processes > 1:
         check_shareable(settings)
     _raise_descriptors()
-    _check_certificate(settings.server)
+    if settings.server.tls_cert and settings.server.tls_key:
+        certificate.check(settings.server.tls_cert, settings.server.tls_key)
     listener = _listen(host, port)
     scheme = "http" if settings.server.tls_cert is None else "https"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
@@ -67,22 +66,6 @@ def _raise_descriptors() -> None:
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if resource.RLIM_INFINITY != soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _check_certificate(server: ServerSettings) -> None:
-    if server.tls_cert is None:
-        return
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # Without a function, OpenSSL would ask for the passphrase of a key on the terminal.
-        context.load_cert_chain(server.tls_cert, server.tls_key, password=lambda: "")
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigError(
-            f"The certificate server.tls_cert ({server.tls_cert}) cannot be used with the key"
-            f" server.tls_key ({server.tls_key}): {words(error)}. Both are PEM files, and the key"
-            " has no passphrase.",
-            code="tls",
-        ) from None
 
 
 def _check_reach(listener: socket.socket, *, insists: bool) -> None:

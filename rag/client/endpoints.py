@@ -21,6 +21,7 @@ from . import (
     keys,
     questions,
     rollouts,
+    token_refusals,
     usage,
 )
 from .call import Call, Page
@@ -185,6 +186,10 @@ class Endpoints:
     list_keys = Endpoint(keys.list_keys)
     rotate_key = Endpoint(keys.rotate_key)
     revoke_key = Endpoint(keys.revoke_key)
+
+    refuse_tokens = Endpoint(token_refusals.refuse_tokens)
+    list_refused_tokens = Endpoint(token_refusals.list_refused_tokens)
+    allow_tokens = Endpoint(token_refusals.allow_tokens)
 
     list_rollouts = Endpoint(rollouts.list_rollouts)
     get_rollout = Endpoint(rollouts.get_rollout)

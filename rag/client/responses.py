@@ -26,6 +26,7 @@ ClaimOutcome = Literal["supported", "marked", "rewritten", "replaced", "removed"
 Objection = Literal["figure", "name", "support"] | str
 FinishReason = Literal["stop", "length"] | str
 CacheMatch = Literal["exact", "semantic"] | str
+RefusalKind = Literal["token", "subject"] | str
 Scope = Literal["ask", "read", "write", "admin", "metrics"] | str
 
 
@@ -191,6 +192,22 @@ class KeyList(Response):
     """The keys of a tenant, oldest first."""
 
     keys: list[Key]
+
+
+class Refusal(Response):
+    """A refused token, or a subject whose tokens from before `refused_at` are refused."""
+
+    tenant: str
+    kind: RefusalKind
+    value: str
+    refused_at: str
+    expires_at: str
+
+
+class RefusalList(Response):
+    """The refusals of a tenant, oldest first."""
+
+    refused: list[Refusal]
 
 
 class UsageSum(Response):

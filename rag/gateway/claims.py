@@ -76,6 +76,11 @@ def value_of(claims: Mapping[str, Any], path: str) -> Any:
     return None
 
 
+def is_name(text: str) -> bool:
+    """Returns True if logs and databases can have a text: it is printable and not too long."""
+    return 0 < len(text) <= NAME_CHARS and text.isprintable()
+
+
 def _texts(claims: Mapping[str, Any], path: str, *, splits: bool = False) -> list[str]:
     """Returns the texts of a claim, which is a list or one text; with `splits`, its words."""
     found = value_of(claims, path)
@@ -87,7 +92,7 @@ def _texts(claims: Mapping[str, Any], path: str, *, splits: bool = False) -> lis
 
 
 def _name(path: str, value: Any) -> str:
-    """Returns the name of a user or a group: printable, so that logs and databases can have it."""
-    if not isinstance(value, str) or not 0 < len(value) <= NAME_CHARS or not value.isprintable():
+    """Returns the name of a user or a group."""
+    if not isinstance(value, str) or not is_name(value):
         raise ClaimError(f"its claim {path!r} has a value that is no name")
     return value

@@ -9,6 +9,7 @@ from rag.gateway.audit_log import AuditLog
 from rag.gateway.credentials import is_token
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.key_authenticator import KeyAuthenticator
+from rag.gateway.refusals import TokenRefusals
 from rag.protocols import Authenticator
 from rag.types import Principal
 
@@ -20,6 +21,7 @@ class Gateway:
     authenticator: Authenticator
     keys: KeyAuthenticator
     """Forgets keys that are changed in this process."""
+    refusals: TokenRefusals
     failed: FailedAttempts
     accounts: Accounts
     audit: AuditLog

@@ -8,20 +8,18 @@ import hmac
 import logging
 import math
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import NamedTuple
 
 from rag.catalog.keys import Keys
 from rag.errors import RagError, UnauthenticatedError, for_log
 from rag.gateway.api_keys import digest_of, id_of
+from rag.gateway.credential_cache import CredentialCache
 from rag.process.background import running
 from rag.records import StoredKey
 from rag.types import Principal
 
-CACHE_SECONDS = 5.0
-"""Seconds for which a key is not looked up again: a revoked one may be accepted that long."""
-CACHED_KEYS = 10_000
 STAMP_SECONDS = 60.0
 """Seconds between two writes of when keys were last used."""
 _NO_DIGEST = "0" * 64
@@ -31,19 +29,16 @@ _log = logging.getLogger(__name__)
 
 class _Known(NamedTuple):
     principal: Principal
-    fresh_until: float
-    """By the monotonic clock: it is looked up again after that."""
     ends_at: float
     """By the wall clock: the key has expired after that."""
 
 
 class KeyAuthenticator:
-    """Looks keys up in the catalog. Its cache has digests, and no keys."""
+    """Looks keys up in the catalog, and remembers those that are valid."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._changes = 0
+        self._known: CredentialCache[_Known] = CredentialCache()
         self._used: dict[str, float] = {}
 
     async def authenticate(self, credential: str) -> Principal:
@@ -57,9 +52,7 @@ class KeyAuthenticator:
         if id_ is None:
             raise UnauthenticatedError
         digest, now = digest_of(credential), time.time()
-        known = self._known.get(digest)
-        if known is None or known.fresh_until < time.monotonic():
-            known = await self._look_up(id_, digest)
+        known = await self._known.get(digest, partial(self._look_up, id_, digest))
         if known.ends_at <= now:
             raise UnauthenticatedError
         self._used[id_] = now
@@ -67,9 +60,7 @@ class KeyAuthenticator:
 
     def forget(self, id_: str) -> None:
         """Looks a key up again at its next use: it has changed."""
-        self._changes += 1
-        for digest in [d for d, known in self._known.items() if known.principal.key_id == id_]:
-            del self._known[digest]
+        self._known.forget(lambda known: known.principal.key_id == id_)
 
     @contextlib.asynccontextmanager
     async def stamping(self) -> AsyncIterator[None]:
@@ -98,20 +89,11 @@ class KeyAuthenticator:
             await self.stamp()
 
     async def _look_up(self, id_: str, digest: str) -> _Known:
-        changes = self._changes
         found = await self._keys.find(id_)
         ends_at = _end_of(found, digest)
         if found is None or ends_at is None:
-            self._known.pop(digest, None)
             raise UnauthenticatedError
-        fresh_until = time.monotonic() + CACHE_SECONDS
-        known = _Known(found.record.principal(), fresh_until, ends_at)
-        if changes == self._changes:  # otherwise it may have been read before it was revoked
-            self._known[digest] = known
-            self._known.move_to_end(digest)
-            if len(self._known) > CACHED_KEYS:
-                self._known.popitem(last=False)
-        return known
+        return _Known(found.record.principal(), ends_at)
 
 
 def _end_of(found: StoredKey | None, digest: str) -> float | None:

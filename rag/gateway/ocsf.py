@@ -37,6 +37,8 @@ _ACTIVITIES: Mapping[str, tuple[_Class, int, str]] = {
     "key.create": (ACCOUNT, 1, "Create"),
     "key.rotate": (ACCOUNT, 3, "Password Change"),
     "key.revoke": (ACCOUNT, 5, "Disable"),
+    "token.refuse": (ENTITY, 9, "Disable"),
+    "token.allow": (ENTITY, 8, "Enable"),
     "acl.change": (ENTITY, 3, "Update"),
     "collection.delete": (ENTITY, 4, "Delete"),
     "tenant.delete": (ENTITY, 4, "Delete"),

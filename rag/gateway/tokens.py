@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ import jwt
 from jwt.exceptions import ExpiredSignatureError, PyJWTError
 
 from rag.errors import TokenExpiredError, UnauthenticatedError
-from rag.gateway.claims import ClaimError, ClaimMapping
+from rag.gateway.claims import ClaimError, ClaimMapping, is_name
 from rag.gateway.jwks import ALGORITHMS
+from rag.gateway.refusals import TokenRefusals
 from rag.gateway.signing_keys import SigningKeys
 from rag.types import Principal
 
@@ -21,6 +22,8 @@ TYPES = ("jwt", "at+jwt", "application/at+jwt")
 """Values of `typ`: others are of tokens for another use, such as `logout+jwt`."""
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """A signed token. An encrypted one has five parts; one without a signature ends in a dot."""
+_IDS = ("jti", "uti")
+"""Claims with the id of a token: that of RFC 7519, and that of Entra ID."""
 _log = logging.getLogger(__name__)
 
 
@@ -36,14 +39,18 @@ class Issuer:
 
 
 class TokenAuthenticator:
-    """Checks tokens: signature, issuer, audience, times.
+    """Checks tokens: signature, issuer, audience, times, and that no administrator refuses them.
 
-    Nothing of a checked token is remembered: to check it again is cheap, and it may have expired.
+    Of a checked token is remembered only whether it is refused: to check the rest again is cheap,
+    and it may have expired.
     """
 
-    def __init__(self, issuers: Iterable[Issuer], *, clock_skew: float) -> None:
+    def __init__(
+        self, issuers: Iterable[Issuer], *, refusals: TokenRefusals, clock_skew: float
+    ) -> None:
         """Takes the seconds by which the clocks of issuers may differ from this one."""
         self._issuers = {issuer.name: issuer for issuer in issuers}
+        self._refusals = refusals
         self._clock_skew = clock_skew
 
     async def authenticate(self, credential: str) -> Principal:
@@ -55,6 +62,7 @@ class TokenAuthenticator:
             TokenExpiredError: An issuer has signed it, and it has expired.
             UnauthenticatedError: It is not valid.
             UpstreamError: Its issuer does not answer, and its key is not known.
+            UpstreamError, StorageError: The catalog does not answer.
         """
         try:
             return await self._identify(credential)
@@ -86,7 +94,11 @@ class TokenAuthenticator:
         )
         if "cnf" in claims:  # RFC 7800; accepting it would be a downgrade to a bearer token
             raise ClaimError("it is bound to a key of its holder, which is not checked here")
-        return issuer.claims.principal(claims)
+        caller = issuer.claims.principal(claims)
+        issued_at = _issued_at(claims) - self._clock_skew
+        if await self._refusals.refuses(token, caller, ids=_ids(claims), issued_at=issued_at):
+            raise ClaimError("an administrator refuses it, or all of its subject so far")
+        return caller
 
     def _issuer(self, claims: dict[str, Any]) -> Issuer:
         name = claims.get("iss")
@@ -108,3 +120,15 @@ def _names_of_key(header: dict[str, Any]) -> tuple[str, str]:
     if "crit" in header or "b64" in header:
         raise ClaimError("it has extensions (crit, b64), and none is known here")
     return kid, algorithm
+
+
+def _ids(claims: Mapping[str, Any]) -> list[str]:
+    """Returns the ids of a token, without those that no refusal can have."""
+    found = (claims.get(name) for name in _IDS)
+    return [id_ for id_ in found if isinstance(id_, str) and is_name(id_)]
+
+
+def _issued_at(claims: Mapping[str, Any]) -> float:
+    """Returns when a token was issued; 0 if it does not say so: no refusal is older then."""
+    found = claims.get("iat")
+    return max(found, 0.0) if isinstance(found, int | float) else 0.0

@@ -15,7 +15,16 @@ from rag.records.batches import (
     LineOutcome,
     LineState,
 )
-from rag.records.callers import Feature, KeyRecord, LedgerRow, Outcome, StoredKey, TenantRecord
+from rag.records.callers import (
+    Feature,
+    KeyRecord,
+    LedgerRow,
+    Outcome,
+    Refusal,
+    RefusalKind,
+    StoredKey,
+    TenantRecord,
+)
 from rag.records.documents import (
     ATTEMPTS,
     GONE,
@@ -88,6 +97,8 @@ __all__ = [
     "Outcome",
     "Plan",
     "Rating",
+    "Refusal",
+    "RefusalKind",
     "Rollout",
     "RolloutKind",
     "RolloutState",

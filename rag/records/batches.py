@@ -74,6 +74,7 @@ class ClaimedLine:
     """
 
     batch_id: str
+    batch_created_at: float
     line: int
     token: str
     caller: Principal

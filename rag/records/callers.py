@@ -52,6 +52,21 @@ class StoredKey(NamedTuple):
     previous_digest: str | None
 
 
+RefusalKind = Literal["token", "subject"]
+"""token: the one token with an id; subject: all tokens that a user or program was issued before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A token, or a subject, whose tokens are refused until `expires_at`, in seconds since 1970."""
+
+    tenant: str
+    kind: RefusalKind
+    value: str
+    refused_at: float
+    expires_at: float
+
+
 Feature = Literal["ask", "embed", "rerank", "judge", "ingest", "shadow"]
 """The kinds of work that the ledger has rows of."""
 Outcome = Literal[

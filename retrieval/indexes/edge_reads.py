@@ -146,8 +146,9 @@ class ShardReader:
             ConfigError: A dense vector is not as long as the stored ones.
         """
         self._check_lengths(legs)
-        readers = self._narrowed(readers)
+        # Before: whoever may read all that is left may not know the fields of what was deleted.
         self._check_fields([condition for leg in legs for condition in leg.where], readers)
+        readers = self._narrowed(readers)
         requests = [query_of(leg, readers) for leg in legs]
         with storage_errors(self.folder):
             results = self._edge.query_batch(qe.QueryBatchRequest(requests))

@@ -319,6 +319,16 @@ def test_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
         with pytest.raises(httpx.ConnectError, match="self-signed"):
             httpx.get(f"{server.url}/healthz")
 
+        certificate_for_loopback(cert.parent)  # renewed: its files are others now
+        renewed = ssl.create_default_context(cafile=str(cert))
+
+        def is_renewed() -> bool:
+            with contextlib.suppress(httpx.ConnectError):
+                return httpx.get(f"{server.url}/healthz", verify=renewed).is_success
+            return False
+
+        wait_for(is_renewed, pause=1)
+
 
 def test_a_certificate_that_cannot_be_used_stops_the_start(
     tmp_path: Path, certificate: tuple[Path, Path]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,11 @@ import anyio
 import httpx
 import pytest
 
-from rag.build.gateway import open_tokens
 from rag.settings.tree import load_settings
 from tests.mcp_clients import by_http, called, refused
 from tests.oidc_provider import Provider, free_url, needs_provider, oidc_provider
-from tests.servers import Server, all_documents, rag, serving, submit, wait_for
-from tests.tokens import KEYS, assembled, new_key
+from tests.servers import RAG, Server, all_documents, rag, serving, submit, wait_for
+from tests.tokens import KEYS, assembled, checking_tokens, new_key
 
 pytestmark = needs_provider
 SCOPES = {"reader": ["ask", "read"], "writer": ["read", "write"]}
@@ -35,6 +35,7 @@ def environment(url: str, **changes: Any) -> dict[str, str]:
         "RAG_GATEWAY__ENABLED": "true",
         "RAG_GATEWAY__ISSUERS": json.dumps([issuer | changes]),
         "RAG_GATEWAY__FAILED_PER_MINUTE": "1000",
+        "RAG_GATEWAY__CLOCK_SKEW_SECONDS": "0",
     }
 
 
@@ -121,6 +122,36 @@ def test_every_refusal_is_the_same_but_expiry(running: Running) -> None:
     assert (openai.status_code, openai.json()["error"]["code"]) == (401, "unauthenticated")
 
 
+def test_tokens_are_refused_on_the_host_while_the_server_runs(running: Running) -> None:
+    data = running.server.log.with_suffix("")
+
+    def tokens(*task: str, command: Sequence[str] = ()) -> str:
+        ran = rag("tokens", task[0], "--tenant", "acme", *task[1:], data=data, command=command)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def statuses(*tokens: str) -> set[int]:
+        return {running.get(token).status_code for token in tokens}
+
+    ann, lost = running.provider.of_user("ann"), running.provider.of_user("bob")["access_token"]
+    both = ann["access_token"], ann["id_token"]
+    payload = lost.split(".")[1]
+    id_ = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["jti"]
+    assert statuses(*both, lost) == {200}
+    said = tokens("refuse", "subject", "ann", command=RAG)
+    said += tokens("refuse", "token", "--expires", "12h", "--", id_)
+    wait_for(lambda: statuses(*both, lost) == {401}, pause=1)
+    assert tokens("list") == said
+    assert running.get(lost).json()["code"] == "unauthenticated"
+    assert statuses(running.provider.of_user("bob")["access_token"]) == {200}
+    wait_for(lambda: statuses(running.provider.of_user("ann")["access_token"]) == {200}, pause=1)
+
+    assert "acme no longer refuses token" in tokens("allow", "token", "--", id_)
+    tokens("allow", "subject", "ann")
+    assert tokens("list") == "No token is refused.\n"
+    wait_for(lambda: statuses(*both, lost) == {200}, pause=1)
+
+
 @pytest.mark.parametrize("algorithm", ["PS256", "ES256", "EdDSA"])
 def test_the_provider_signs_with_other_algorithms(tmp_path: Path, algorithm: str) -> None:
     url = free_url()
@@ -130,7 +161,7 @@ def test_the_provider_signs_with_other_algorithms(tmp_path: Path, algorithm: str
         tokens = [provider.of_program(), provider.of_user("jo")["id_token"]]
 
         async def subjects() -> list[str]:
-            async with open_tokens(settings) as check:
+            async with checking_tokens(settings) as check:
                 return [(await check.authenticate(token)).subject for token in tokens]
 
         assert anyio.run(subjects) == ["crawler", "jo"]

@@ -32,7 +32,7 @@ ROUTES = [
 ]
 AT_ONCE = {
     "acl.change", "collection.delete", "document.delete", "key.create", "key.revoke", "key.rotate",
-    "rollout.change", "rollout.delete", "rollout.start",
+    "rollout.change", "rollout.delete", "rollout.start", "token.allow", "token.refuse",
 }  # fmt: skip
 
 

@@ -148,6 +148,20 @@ def test_only_trusted_proxies_are_believed() -> None:
     assert seen(("Forwarded", f"for={CALLER}"), trusted=()) == (PROXY, "http")
 
 
+@pytest.mark.parametrize(
+    ("read", "value"), [("forwarded", f"for={CALLER}"), ("x-forwarded-for", CALLER)]
+)
+@pytest.mark.parametrize(
+    ("peer", "is_trusted"), [(PROXY, True), (INNER, True), ("10.0.0.8", False), ("10.2.2.3", False)]
+)
+def test_a_proxy_of_ipv4_may_be_written_as_ipv6(
+    read: str, value: str, peer: str, is_trusted: bool
+) -> None:
+    for written in (peer, f"::ffff:{peer}"):
+        found, _ = seen((read, value), peer=written, read=read)
+        assert found == (CALLER if is_trusted else written)
+
+
 def test_the_scheme_is_that_of_the_caller_s_own_connection() -> None:
     def scheme(line: str) -> str:
         return seen(("Forwarded", line))[1]

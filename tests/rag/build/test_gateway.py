@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from rag.build.gateway import open_tokens
 from rag.errors import ConfigError
 from rag.settings.gateway import GatewaySettings, IssuerSettings
+from tests.tokens import checking_tokens
 
 pytestmark = pytest.mark.anyio
 
@@ -25,5 +25,5 @@ async def test_without_it_the_start_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "jwt", None)
     issuer = IssuerSettings(url="https://sso.example.com", audiences=("plumbline",))
     with pytest.raises(ConfigError, match=r"pip install 'plumbline-rag\[oidc\]'"):
-        async with open_tokens(GatewaySettings(issuers=(issuer,))):
+        async with checking_tokens(GatewaySettings(issuers=(issuer,))):
             pass

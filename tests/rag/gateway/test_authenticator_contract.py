@@ -12,6 +12,7 @@ from rag.errors import UnauthenticatedError
 from rag.gateway.api_keys import ApiKeys, Grant
 from rag.gateway.credentials import KeysAndTokens
 from rag.gateway.key_authenticator import KeyAuthenticator
+from rag.gateway.refusals import TokenRefusals
 from rag.protocols import Authenticator
 from rag.types import Principal
 from tests.tokens import token_issuer
@@ -29,7 +30,7 @@ async def known(
     keys = KeyAuthenticator(catalog.keys)
     with token_issuer() as issuer:
         settings = issuer.settings(tenant="acme", default_scopes=("ask",))
-        async with open_tokens(settings) as tokens:
+        async with open_tokens(settings, TokenRefusals(catalog.refused_tokens)) as tokens:
             both = KeysAndTokens(keys=keys, tokens=tokens)
             by_key = (key, record.principal())
             user = Principal(tenant="acme", subject="jo", scopes=frozenset({"ask"}))

@@ -11,7 +11,7 @@ import pytest
 from rag.catalog.catalog import Catalog
 from rag.catalog.keys import Keys
 from rag.errors import UnauthenticatedError, UpstreamError
-from rag.gateway import key_authenticator
+from rag.gateway import credential_cache
 from rag.gateway.api_keys import ApiKeys, Grant
 from rag.gateway.key_authenticator import KeyAuthenticator
 from rag.records import StoredKey
@@ -65,7 +65,7 @@ def here(catalog: Catalog) -> Setup:
 @pytest.fixture
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ends the cache's life: as seconds later."""
-    monkeypatch.setattr(key_authenticator, "CACHE_SECONDS", -1.0)
+    monkeypatch.setattr(credential_cache, "CACHE_SECONDS", -1.0)
 
 
 def at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -121,7 +121,7 @@ async def test_another_process_refuses_a_revoked_key_when_its_cache_ends(
     assert await here.accepts(key)
     await elsewhere.revoke(HOST, record.id)
     assert await here.accepts(key)  # still warm
-    soon = time.monotonic() + key_authenticator.CACHE_SECONDS
+    soon = time.monotonic() + credential_cache.CACHE_SECONDS
     monkeypatch.setattr(time, "monotonic", lambda: soon + 0.001)
     assert not await here.accepts(key)
     assert not here.authenticator._known
@@ -130,11 +130,11 @@ async def test_another_process_refuses_a_revoked_key_when_its_cache_ends(
 async def test_a_key_expires_also_while_it_is_warm(
     here: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, key = await here.manager.create(HOST, Grant(name="n", scopes=["ask"], expires_in=60))
+    record, key = await here.manager.create(HOST, Grant(name="n", scopes=["ask"], expires_in=60))
     assert await here.accepts(key)
     at(monkeypatch, 61)
     assert not await here.accepts(key)
-    here.authenticator._known.clear()
+    here.authenticator.forget(record.id)
     assert not await here.accepts(key)
 
 
@@ -177,11 +177,11 @@ async def test_without_the_catalog_no_key_is_accepted_and_none_is_called_wrong(
 
 
 async def test_the_cache_is_bounded(here: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_authenticator, "CACHED_KEYS", 2)
+    monkeypatch.setattr(credential_cache, "CACHED", 2)
     made = [(await here.manager.create(HOST, ASK))[1] for _ in range(4)]
     assert all([await here.accepts(key) for key in made])
     assert len(here.authenticator._known) == 2
-    assert not any(key in repr(here.authenticator._known) for key in made)
+    assert not any(key in repr(vars(here.authenticator._known)) for key in made)
 
 
 async def test_the_last_use_is_written_aside_and_at_the_end(here: Setup) -> None:

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc import jwe
 
-from rag.build.gateway import open_tokens
 from rag.errors import TokenExpiredError, UnauthenticatedError, UpstreamError
 from rag.gateway.jwks import ALGORITHMS
 from rag.protocols import Authenticator
@@ -28,6 +27,7 @@ from tests.tokens import (
     TokenIssuer,
     assembled,
     b64,
+    checking_tokens,
     new_key,
     public,
     token_issuer,
@@ -57,7 +57,7 @@ class Checking:
 def checking(issuer: TokenIssuer, **settings: Any) -> Iterator[Checking]:
     """Checks the tokens of an issuer; its keys are known already."""
     with asyncio.Runner() as runner:
-        opened = open_tokens(issuer.settings(**settings))
+        opened = checking_tokens(issuer.settings(**settings))
         authenticator = runner.run(opened.__aenter__())
         yield Checking(runner, authenticator)
         runner.run(opened.__aexit__(None, None, None))
@@ -315,7 +315,7 @@ def test_each_issuer_has_its_keys_and_its_claims(issuer: TokenIssuer) -> None:
         other.publish(public(own, "es256"))
         both = issuer.settings(tenant="acme")
         rival = other.settings(tenant="rival").issuers
-        opened = open_tokens(both.model_copy(update={"issuers": both.issuers + rival}))
+        opened = checking_tokens(both.model_copy(update={"issuers": both.issuers + rival}))
         check = Checking(runner, runner.run(opened.__aenter__()))
         assert check(issuer.token()).tenant == "acme"
         assert check(other.token(key=own)).tenant == "rival"
