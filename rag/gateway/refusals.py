@@ -35,9 +35,9 @@ class TokenRefusals:
         """Returns True if a caller's valid token is refused; the answer is remembered for seconds.
 
         Args:
-            token: it as a whole, by which the answer is remembered.
-            caller: whose it is.
-            ids: those by which it may be refused alone.
+            token: the encoded token; the answer is remembered by its digest.
+            caller: the token's user.
+            ids: the token's ids; it may be refused by each.
             issued_at: the latest time at which a refusal of the caller is also one of this token.
 
         Raises:
