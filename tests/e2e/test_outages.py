@@ -236,7 +236,6 @@ async def test_qdrant(tmp_path: Path, away: float) -> None:
                 back_within(
                     api.url,
                     query,
-                    Documents(patience=5),
                     away=away,
                     stop=lambda: now(running.aclose()),
                     start=lambda: now(listen()),
