@@ -59,7 +59,7 @@ MAX_LISTED = 5
 """Fields that a message names, at most."""
 LARGE_TENANT = 100_000
 """Chunks from which a tenant should have a shard of its own: counting them for IDF takes a BM25
-search 2 ms (docs/configuration.md)."""
+search 1 to 2 ms (docs/configuration.md)."""
 
 _log = logging.getLogger(__name__)
 
