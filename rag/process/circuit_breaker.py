@@ -10,14 +10,17 @@ PAUSE_SECONDS = 30.0
 
 
 class Breaker:
-    """Opens after `FAILURES` in a row, for `PAUSE_SECONDS` or until `may_try`; then one call tries.
+    """Opens after `FAILURES` in a row, for a pause or until `may_try`; then one call tries.
 
     M. Nygard, Release It!, 2007. A call that neither succeeded nor failed, because its caller left,
     does not count.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, pause_seconds: float = PAUSE_SECONDS
+    ) -> None:
         self._clock = clock
+        self._pause = pause_seconds
         self._failures = 0
         self._closed_from = 0.0
 
@@ -32,7 +35,7 @@ class Breaker:
             return True
         if self._clock() < self._closed_from:
             return False
-        self._closed_from = self._clock() + PAUSE_SECONDS
+        self._closed_from = self._clock() + self._pause
         return True
 
     def seconds_left(self) -> float:
@@ -50,4 +53,4 @@ class Breaker:
     def failed(self) -> None:
         """Records a failure."""
         self._failures += 1
-        self._closed_from = self._clock() + PAUSE_SECONDS
+        self._closed_from = self._clock() + self._pause

@@ -17,12 +17,14 @@ from rag.process.circuit_breaker import Breaker
 
 CALL_SECONDS = 0.25
 """Time limit of a call: what it saves would take as long."""
+PAUSE_SECONDS = 0.5
+"""Seconds between calls of a Redis that is away: it is used again within a second of its return."""
 CONNECTIONS = 16
 """Connections of a process; a call takes a fraction of a millisecond."""
 
 
 class RedisCalls:
-    """A client whose failures are UpstreamErrors. After a few in a row, no calls are made a while.
+    """A client whose failures are UpstreamErrors. After a few in a row, few calls are made.
 
     `redis` is the client; its commands belong into `calling`.
     """
@@ -43,7 +45,7 @@ class RedisCalls:
         self._setting = setting
         self._code = code
         self._holds = holds
-        self._breaker = Breaker()
+        self._breaker = Breaker(pause_seconds=PAUSE_SECONDS)
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
@@ -60,7 +62,7 @@ class RedisCalls:
         """Turns the failures of the calls in the block into an UpstreamError, and counts them."""
         if not self._breaker.allows():
             raise UpstreamError(
-                f"Redis does not answer, and is asked again in {self._breaker.seconds_left():.0f}"
+                f"Redis does not answer, and is asked again in {self._breaker.seconds_left():.1f}"
                 " s.",
                 code=self._code,
             )

@@ -11,7 +11,7 @@ import qdrant_edge as qe
 from rag.types import Float32Array, Leg, Point, SparseVector
 from rag.types.acl import Readers
 from retrieval.bm25 import TIES, bm25_weights, reweigh
-from retrieval.indexes.filters import edge_readable, to_edge
+from retrieval.indexes.filters import edge_corpus, edge_readable, to_edge
 from retrieval.indexes.payload import FieldType, payload_of
 
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
@@ -156,7 +156,7 @@ def _idf_of(readers: Readers | None) -> qe.SearchParams:
     """Returns search parameters that count IDF over what these readers may read."""
     if readers is None:
         return LIVE
-    return qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter(must=[*edge_readable(readers)])))
+    return qe.SearchParams(idf=qe.IdfParams(corpus=edge_corpus(readers)))
 
 
 def term_query(term: int, readers: Readers | None) -> qe.QueryRequest:

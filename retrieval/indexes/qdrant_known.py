@@ -36,6 +36,8 @@ class Known:
     """Fields of the tenant's chunks."""
     lengths: dict[Scope, Lengths] = field(default_factory=dict)
     placements: dict[Scope, Placement] = field(default_factory=dict)
+    advised: set[Scope] = field(default_factory=set)
+    """Scopes of which it was logged that their tenant is large."""
 
     def forget(self, collection: str) -> None:
         """Discards what is cached about a collection, but not about its versions."""

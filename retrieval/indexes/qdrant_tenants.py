@@ -94,6 +94,10 @@ class TenantPoints:
             ),
         )
 
+    async def is_alone(self, scope: Scope) -> bool:
+        """True if the tenant has a shard of its own."""
+        return (await self._placement(scope.whole)).own
+
     async def placed(self, scope: Scope, operation: Callable[[Placement], Awaitable[_T]]) -> _T:
         """Asks the shard with the tenant's chunks.
 

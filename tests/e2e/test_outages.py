@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,6 +21,7 @@ import pytest
 from tests.model_server import ModelServer, model_server, quotes
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
+from tests.qdrant_shards import ShardedClient
 from tests.rabbitmq import rabbit_server
 from tests.redis_server import redis_server
 from tests.servers import Json, free_port, serving, submit, wait_for, working
@@ -209,6 +210,41 @@ def _broker_away(data: Path, settings: Mapping[str, str], broker: Any, away: flo
             start=lambda: threading.Thread(target=broker.start).start(),
             accepts=accepts(broker.url),
         )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("away", AWAY[1:])
+async def test_qdrant(tmp_path: Path, away: float) -> None:
+    port, stored = free_port(), ShardedClient()
+    settings = {
+        "RAG_INDEX__KIND": "qdrant",
+        "RAG_INDEX__URL": f"http://127.0.0.1:{port}",
+        "RAG_INDEX__GRPC_PORT": str(port),
+    }
+    loop = asyncio.get_running_loop()
+    async with contextlib.AsyncExitStack() as running:
+
+        async def listen() -> None:
+            await running.enter_async_context(grpc_port(at=port, stored=stored))
+
+        def now(work: Coroutine[Any, Any, None]) -> None:
+            asyncio.run_coroutine_threadsafe(work, loop).result()
+
+        def ask() -> None:
+            with serving(tmp_path / "data", env=settings) as api, api.client() as http:
+                submit(http, LAMP)
+                back_within(
+                    api.url,
+                    query,
+                    away=away,
+                    stop=lambda: now(running.aclose()),
+                    start=lambda: now(listen()),
+                    accepts=accepts(f"http://127.0.0.1:{port}"),
+                )
+
+        await listen()
+        await asyncio.to_thread(ask)  # the index answers on this event loop
+    await stored.close()
 
 
 @pytest.mark.parametrize("fallback", [False, True], ids=["alone", "with a fallback"])

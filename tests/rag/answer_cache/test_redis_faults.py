@@ -123,9 +123,7 @@ async def spoil(http: httpx.AsyncClient, redis: RedisServer, found: bytes) -> No
 async def test_it_is_killed_in_the_middle_of_traffic_and_comes_back(
     served: tuple[httpx.AsyncClient, Service],
     redis: RedisServer,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rag.process.circuit_breaker.PAUSE_SECONDS", 0.2)
     http, _ = served
     await ask(http)
     await kept(redis)
@@ -154,7 +152,10 @@ async def test_it_is_killed_in_the_middle_of_traffic_and_comes_back(
     await until(is_back)
 
 
-async def test_a_redis_that_hangs_costs_a_bounded_wait(redis: RedisServer) -> None:
+async def test_a_redis_that_hangs_costs_a_bounded_wait(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.process.redis_calls.PAUSE_SECONDS", 60.0)
     store = RedisStore(redis.url, seconds=60, call_seconds=0.1)
     with redis.hanging():
         async with asyncio.timeout(30):

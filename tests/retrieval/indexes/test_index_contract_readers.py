@@ -10,6 +10,7 @@ import pytest
 from rag.errors import UnknownFieldError
 from rag.protocols import StoredIndex
 from rag.types import Chunk, Leg, Point, Readers, Scope
+from retrieval.indexes.filters import EACH_WORD
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.indexes import at, corpus, term_of
 from tests.qdrant_servers import NO_INDEXES
@@ -88,6 +89,19 @@ async def test_every_read_is_that_of_an_index_with_the_readable_chunks_alone(
         )
     pages = [chunk.id async for page in index.pages(theirs) for chunk in page]
     assert set(pages) == {point.chunk.id for point in readable}
+
+
+async def test_readers_of_many_words_have_the_ranks_and_idf_of_those_that_count(
+    index: StoredIndex, scope: Scope
+) -> None:
+    texts = ["cat", "cat dog", "cat dog fish", "dog", "fish soup", "soup"]
+    await index.upsert(scope, guarded(make_points(corpus(*texts)), *ACLS, ACLS[2]))
+    anna = seen_by(scope, ANNA)
+    more = seen_by(scope, ANNA | {f"group:{n}" for n in range(EACH_WORD)})
+    terms = [await term_of(word) for word in ("cat", "dog", "fish", "soup")]
+    assert await index.idf(more, terms) == pytest.approx(await index.idf(anna, terms))
+    legs = [sparse_leg("cat soup"), dense_leg("cat soup")]
+    assert await index.search(more, legs) == await index.search(anna, legs)
 
 
 async def test_a_chunk_without_an_acl_is_found_by_no_reader(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def index(server: Server, monkeypatch: pytest.MonkeyPatch) -> QdrantIndex:
         monkeypatch.setattr(qdrant, size, PAGE)
     for reading in (qdrant_reads, qdrant_tenants):
         monkeypatch.setattr(reading, "PAGE", PAGE)
+    monkeypatch.setattr(qdrant_reads, "TOKENS_PAGE", PAGE)
     return QdrantIndex(server, dim=DIM)
 
 
@@ -71,13 +73,18 @@ async def test_so_many_points_are_written_read_and_removed(
     assert set(await index.vectors(scope, ids)) == set(ids)
     assert await index.chunk_ids(scope, None) == set(ids)
     assert await index.holds(scope) == bool(ids)
-    assert [len(page) for page in [page async for page in index.pages(scope)]] == [
-        min(PAGE, amount - start) for start in range(0, amount, PAGE)
-    ]
+    sizes = [min(PAGE, amount - start) for start in range(0, amount, PAGE)]
+    assert [len(page) async for page in index.pages(scope)] == sizes
+    assert [len(page) async for page in index.points(scope)] == sizes
     asked = EMBEDDER.tokens("cat").astype(np.float32)
     assert set(await index.max_sim(scope, asked, ids)) == set(ids)
     found = await index.search(scope, [dense_leg("cat"), sparse_leg("cat")])
     assert [{match.chunk_id for match in leg} for leg in found] == [set(ids)] * 2
+    anna = replace(scope, readers=frozenset({"user:anna"}))
+    await index.set_acl(scope, "doc-0", anna.readers or frozenset())
+    assert await index.chunk_ids(anna, None) == set(ids[:1])
+    for leg in await index.search(anna, [dense_leg("cat"), sparse_leg("cat")]):
+        assert [match.chunk_id for match in leg] == ids[:1]
     await index.maintain(scope)
     await index.delete(scope, ids)
     assert await index.chunk_ids(scope, None) == set()
@@ -111,6 +118,9 @@ async def test_a_version_of_so_many_points_is_filled_switched_and_emptied(
     assert previous is not None
     await index.delete(scope, [*(point.chunk.id for point in points), make_chunk("gone").id])
     assert await index.chunk_ids(previous, None) == set()
+    await index.upsert(scope, points)
+    await index.remove(scope)
+    assert not await index.holds(scope)
 
 
 async def test_nothing_is_asked_and_nothing_answered(index: QdrantIndex, scope: Scope) -> None:

@@ -15,6 +15,7 @@ from qdrant_client import models
 from rag.errors import ConfigError
 from rag.types import Match, Point, Scope
 from retrieval.bm25 import Bm25Encoder
+from retrieval.indexes import qdrant
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.qdrant import QdrantIndex
 from retrieval.indexes.qdrant_collections import Collections
@@ -146,6 +147,28 @@ async def test_indexed_again_a_tenant_has_a_shard_of_its_own_where_idf_has_no_fi
     assert_equal(await ranked(index, scope), await embedded(folder, scope))
     assert {request.shard_key for request in asked} == {tenant_key(scope.tenant)}
     assert all(request.params is None or request.params.idf is None for request in asked)
+
+
+async def test_that_a_shard_of_its_own_is_worth_it_is_logged_once_until_the_tenant_has_one(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(qdrant, "LARGE_TENANT", 6)
+    small, large = (Scope(tenant=tenant, collection="docs") for tenant in TENANTS[:2])
+    index = QdrantIndex(server, dim=DIM, layout=THREE)
+    for scope, amount in ((small, 5), (large, 6)):
+        await index.upsert(scope, points_of(scope.tenant, amount))
+        await index.maintain(scope)
+        await index.maintain(scope)
+    [record] = caplog.records
+    assert "tenant 1 in docs counts its 6 chunks" in record.getMessage()
+    assert "`rag reindex --tenant tenant 1 --collection docs`" in record.getMessage()
+    caplog.clear()
+    version = await index.begin_version(large)
+    await index.upsert(version, points_of(large.tenant, 6))
+    await index.maintain(version)
+    await index.switch_version(large, version)
+    await QdrantIndex(server, dim=DIM, layout=THREE).maintain(large)
+    assert caplog.records == []
 
 
 async def test_a_tenant_is_moved_to_a_shard_of_its_own_while_others_search_and_write(
