@@ -11,7 +11,7 @@ from rag.text.quoted import quoted_last
 from rag.types import Float32Array, Hit, Leg, Query, Retrieved, Scope, Source
 from retrieval.duplicates import without_duplicates
 from retrieval.exact_matches import exact_first
-from retrieval.fusion import RRF_K, Fused, Fusion, Lists
+from retrieval.fusion import RRF_K, Fused, Fusion, Lists, followed
 from retrieval.mmr import mmr, widened
 from retrieval.query_encoder import EMBED_SECONDS, QueryEncoder
 from retrieval.relevance_feedback import Feedback
@@ -144,11 +144,13 @@ class HybridRetriever:
             legs = self._feedback.extend(candidates.legs, chunks, scores, vectors)
             lists = await self._search(query.scope, legs, trace)
         with trace.span("fuse"):  # 4.
-            pool = reranking.pool(lists, judged, self._fusion, query.top_k)
+            fused = self._fusion.fuse(lists, None)
+            pool = reranking.pool(fused, judged, query.top_k)
             if reranking.smooths(lists):
                 unread = [chunk_id for chunk_id in pool if chunk_id not in vectors]
                 vectors |= await self._index.vectors(query.scope, unread)
             best = reranking.order(pool, lists, judged, self._fusion, vectors)
+            best = followed(best, fused)  # in the places of copies
         ranked = await self._fetch_best(query, best, query.top_k, "reranked", trace)
         return replace(ranked, complete=read.complete and ranked.complete)
 

@@ -137,12 +137,12 @@ class Reranking:
         ids = [chunk.id for chunk in judged.chunks]
         return fusion.scores(lists, ids) + judged.weighted(FIRST_WEIGHT)
 
-    def pool(self, lists: Lists, judged: Judged, fusion: Fusion, limit: int) -> list[str]:
+    def pool(self, fused: Sequence[Fused], judged: Judged, limit: int) -> list[str]:
         """Returns the ids of the chunks to order: the judged ones and, to "sum", the best of all.
 
-        `lists` are those of the last search.
+        `fused` are all chunks of the last search, best first.
         """
-        best = fusion.fuse(lists, max(limit, POOL)) if self._combine == "sum" else []
+        best = fused[: max(limit, POOL)] if self._combine == "sum" else []
         ids = [place.chunk_id for place in best] + [chunk.id for chunk in judged.chunks]
         return list(dict.fromkeys(ids))
 
