@@ -12,6 +12,7 @@ from rag.types import Float32Array, Hit, Leg, Query, Retrieved, Scope, Source
 from retrieval.duplicates import without_duplicates
 from retrieval.exact_matches import exact_first
 from retrieval.fusion import RRF_K, Fused, Fusion, Lists, followed
+from retrieval.hops import with_hops
 from retrieval.mmr import mmr, widened
 from retrieval.query_encoder import EMBED_SECONDS, QueryEncoder
 from retrieval.relevance_feedback import Feedback
@@ -50,6 +51,7 @@ class HybridRetriever:
         weights: Mapping[str, float] | None = None,
         seconds: float = EMBED_SECONDS,
         reranking: Reranking | None = None,
+        hops: int = 0,
         diversity: float = 0.0,
         cache: VectorCache | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class HybridRetriever:
             seconds: time limit of the embedder; after it the dense leg is left out.
             reranking: scores the best candidates and orders all by it; None: RRF alone orders.
             cache: keeps the vectors of questions; None: they are embedded anew.
+            hops: number of the best hits whose names are searched for, see `with_hops`.
             diversity: 0 to 1, the weight of difference against relevance, see `mmr`; 0: hits may
                 say the same.
         """
@@ -82,17 +85,19 @@ class HybridRetriever:
         self._fusion = Fusion(k=rrf_k, weights=weights)
         self._reranking = reranking
         self._feedback = Feedback(encoder)
+        self._hops = hops
         self._diversity = diversity
 
     async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
         """Returns at most `top_k` hits, best first, each with its rank in each leg.
 
-        1. encode  2. search, fuse and rerank  3. put exact matches first  4. diversify. If chunks
-        are gone between search and fetch, because another version of the index took over or a
-        document was deleted, step 2 is done once more, and that result is final. If the embedder
-        fails or is late, BM25 answers alone; if the reranker fails or is late, hits are as they
-        were fused. Of passages that say the same one is a hit. What a mail quotes comes below the
-        new text of its conversation.
+        1. encode  2. search, fuse and rerank  3. put exact matches first  4. search for what the
+        best hits name  5. diversify. The last two are done if they are wanted. If chunks are gone
+        between search and fetch, because another version of the index took over or a document was
+        deleted, step 2 is done once more, and that result is final. If the embedder fails or is
+        late, BM25 answers alone; if the reranker fails or is late, hits are as they were fused. Of
+        passages that say the same one is a hit. What a mail quotes comes below the new text of its
+        conversation.
 
         Raises:
             UpstreamError: The embedder fails or is late, and BM25 has no weight.
@@ -109,8 +114,12 @@ class HybridRetriever:
         hits = await exact_first(
             wanted, hits, trace, index=self._index, encoder=self._encoder
         )  # 3.
+        if self._hops:
+            hits = await with_hops(
+                wanted, hits, trace, hops=self._hops, index=self._index, encoder=self._encoder
+            )  # 4.
         if self._diversity:
-            hits = await self._diversify(query, hits, trace)  # 4.
+            hits = await self._diversify(query, hits, trace)  # 5.
         return Retrieved(hits=tuple(quoted_last(hits)), degraded=degraded)
 
     async def _rank(self, query: Query, legs: Sequence[Leg], trace: Trace) -> _Ranked:

@@ -216,6 +216,7 @@ def build_retriever(
         weights=settings.weights.model_dump(),
         seconds=seconds,
         reranking=_build_reranking(reranking, reranker, encoder, seconds, cache),
+        hops=settings.hops,
         diversity=settings.diversity,
         cache=cache,
     )
