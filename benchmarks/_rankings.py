@@ -140,6 +140,7 @@ async def reranked_run(
             embedder=ingested.embedder,
             encoder=encoder,
             index=index,
+            reads=ingested.service.embedder.reads,
         )
         for question in ingested.corpus.questions:
             query = Query(text=question.text, scope=ingested.scope, top_k=top_k)

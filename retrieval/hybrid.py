@@ -14,7 +14,7 @@ from retrieval.exact_matches import exact_first
 from retrieval.fusion import RRF_K, Fused, Fusion, Lists, followed
 from retrieval.hops import with_hops
 from retrieval.mmr import mmr, widened
-from retrieval.query_encoder import EMBED_SECONDS, QueryEncoder
+from retrieval.query_encoder import EMBED_SECONDS, EncodedQuery, QueryEncoder, Reads
 from retrieval.relevance_feedback import Feedback
 from retrieval.reranking import Reranking
 
@@ -50,6 +50,7 @@ class HybridRetriever:
         rrf_k: int = RRF_K,
         weights: Mapping[str, float] | None = None,
         seconds: float = EMBED_SECONDS,
+        reads: Reads | None = None,
         reranking: Reranking | None = None,
         hops: int = 0,
         diversity: float = 0.0,
@@ -65,6 +66,9 @@ class HybridRetriever:
             rrf_k: see `rrf`.
             weights: of the legs, by name, as for `rrf`; one of weight 0 is not searched.
             seconds: time limit of the embedder; after it the dense leg is left out.
+            reads: tells if the embedder can read a question; None: it reads all. One that it cannot
+                read is searched for by BM25, if that has a weight, and the embedder reranks
+                nothing.
             reranking: scores the best candidates and orders all by it; None: RRF alone orders.
             cache: keeps the vectors of questions; None: they are embedded anew.
             hops: number of the best hits whose names are searched for, see `with_hops`.
@@ -78,6 +82,7 @@ class HybridRetriever:
             depth=depth,
             weights=weights,
             seconds=seconds,
+            reads=reads,
             cache=cache,
         )
         self._encoder = encoder
@@ -106,7 +111,7 @@ class HybridRetriever:
         encoded = await self._query_encoder.encode(wanted, trace)  # 1.
         degraded = encoded.degraded
         for _ in range(2):
-            ranked = await self._rank(wanted, encoded.legs, trace)  # 2.
+            ranked = await self._rank(wanted, encoded, trace)  # 2.
             degraded += ranked.degraded
             if ranked.complete:
                 break
@@ -122,12 +127,14 @@ class HybridRetriever:
             hits = await self._diversify(query, hits, trace)  # 5.
         return Retrieved(hits=tuple(quoted_last(hits)), degraded=degraded)
 
-    async def _rank(self, query: Query, legs: Sequence[Leg], trace: Trace) -> _Ranked:
-        lists = await self._search(query.scope, legs, trace)
+    async def _rank(self, query: Query, encoded: EncodedQuery, trace: Trace) -> _Ranked:
+        lists = await self._search(query.scope, encoded.legs, trace)
         fused = self._fuse(lists, trace)
-        if self._reranking is None:
+        reranking = self._reranking
+        if reranking is None or (reranking.by_embedder and not encoded.is_read):
             return await self._fetch_best(query, fused, query.top_k, "fused", trace)
-        return await self._rerank(self._reranking, query, _Candidates(legs, lists, fused), trace)
+        candidates = _Candidates(encoded.legs, lists, fused)
+        return await self._rerank(reranking, query, candidates, trace)
 
     async def _rerank(
         self, reranking: Reranking, query: Query, candidates: _Candidates, trace: Trace
