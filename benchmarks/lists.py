@@ -47,6 +47,8 @@ HOPS = 3
 TOP_K = 30
 """Chunks of a question: ten documents are among them."""
 DEFAULT = RetrievalSettings()
+SECONDS = 600.0
+"""Time limit of embedder and reranker: nothing is left out on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,8 @@ async def _ask(
     index, encoder = service.index, encoder or Bm25Encoder()
     retriever = build_retriever(
         settings,
-        LateInteractionSettings(),
+        LateInteractionSettings(seconds=SECONDS),
+        SECONDS,
         reranker=build_late_interaction(ingested.embedder, encoder, index),
         embedder=ingested.embedder,
         encoder=encoder,
