@@ -42,7 +42,7 @@ def linked_peps(folder: Path) -> Corpus:
         for n, ((first, second), sentence) in enumerate(sorted(once.items()))
     }
     return Corpus(
-        name="linked PEPs",
+        name="linked-peps",
         passages=tuple(
             Passage(id=d.id, title=d.title, text=d.text, meta={}) for d in documents.values()
         ),

@@ -106,6 +106,7 @@ async def hybrid_run(ingested: Ingested, *, depth: int, rrf_k: int, top_k: int) 
         index=ingested.service.index,
         depth=depth,
         rrf_k=rrf_k,
+        reads=ingested.service.embedder.reads,
     )
     run = {}
     for question in ingested.corpus.questions:
