@@ -25,7 +25,9 @@ FIRST = 3
 EACH = 3
 """Hits of the second search for each hit searched from. Both are from HotpotQA: docs/quality.md."""
 HOP = "hop"
-_NAME = re.compile(r"\b(?=[^\W\d_])\w+")
+_WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"(?!(?:1\d|20)\d\d$)\d\w\w+")
+"""A number of three digits or more that is no year: PEP 342."""
 
 
 async def with_hops(
@@ -72,7 +74,7 @@ async def with_hops(
 
 def _second_query(question: str, chunk: Chunk, encoder: SparseEncoder) -> SparseVector | None:
     """Returns the terms of a passage's names, and the question's that it lacks; None if no name."""
-    names = " ".join(word for word in _NAME.findall(chunk.text) if word[0].isupper())
+    names = " ".join(filter(_is_name, _WORD.findall(chunk.text)))
     asked, named, read = encoder.encode([question, names, passage_text(chunk)])
     new = np.setdiff1d(named.indices, asked.indices)
     if not len(new):
@@ -82,3 +84,7 @@ def _second_query(question: str, chunk: Chunk, encoder: SparseEncoder) -> Sparse
     weights = np.concatenate([asked.values[is_open], np.ones(len(new), np.float32)])
     order = np.argsort(terms)
     return SparseVector(indices=terms[order], values=weights[order])
+
+
+def _is_name(word: str) -> bool:
+    return word[0].isupper() or _NUMBER.fullmatch(word) is not None

@@ -72,6 +72,15 @@ async def test_the_passage_that_a_hit_names_follows_the_first_hits(
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.parametrize(("number", "names"), [("3342", True), ("1987", False), ("12", False)])
+async def test_a_number_is_a_name_if_it_is_long_and_no_year(
+    index: Searched, scope: Scope, number: str, names: bool
+) -> None:
+    mentioning = [hit(make_chunk(f"it follows the rules of {number}", document_id="m"), 1.0)]
+    await hopped(index, mentioning, Query(text=QUESTION, scope=scope))
+    assert bool(index.searches) == names
+
+
 async def test_a_hit_that_is_found_again_moves_up_and_keeps_its_ranks(
     index: MemoryIndex, hits: list[Hit], scope: Scope
 ) -> None:
