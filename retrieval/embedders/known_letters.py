@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 ENOUGH = 0.6
 """Share of known letters from which a model may understand a text. MiniLM's tokenizer knows at
-least 0.69 of each question of XQuAD in nine languages in Latin letters, and of Russian, Arabic,
-Greek, Hindi and Thai on average 0.01 to 0.16, of Chinese 0.29: docs/quality.md."""
+least 0.69 of each question of XQuAD in six languages in Latin letters, and of Russian, Arabic,
+Greek, Hindi and Thai on average 0.01 to 0.16, of Chinese 0.29: docs/reranking.md."""
 _UNKNOWN = ("[UNK]", "<unk>")
 
 
