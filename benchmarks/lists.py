@@ -78,7 +78,8 @@ async def _run(corpora: list[Corpus]) -> Report:
     async with temporary_service() as (service, queue):
         embedder = MemoEmbedder(service.embedder)
         for corpus in corpora:
-            sample = corpus.sample(ASKED)
+            with_text = tuple(passage for passage in corpus.passages if passage.text)
+            sample = replace(corpus, passages=with_text).sample(ASKED)
             await _compare(measured, await ingest_corpus(service, queue, embedder, sample))
     if len(corpora) > 1:
         for name, gains in measured.gains.items():

@@ -23,7 +23,7 @@ from retrieval.duplicates import without_duplicates
 FIRST = 3
 """Hits that stay before those of the second search."""
 EACH = 3
-"""Hits of the second search for each hit searched from. Both are from HotpotQA: docs/reranking.md."""
+"""Hits of the second search for each hit searched from. Both numbers: docs/reranking.md."""
 HOP = "hop"
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"(?!(?:1\d|20)\d\d$)\d\w\w+")
