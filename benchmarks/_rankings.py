@@ -106,6 +106,7 @@ async def hybrid_run(ingested: Ingested, *, depth: int, rrf_k: int, top_k: int) 
         index=ingested.service.index,
         depth=depth,
         rrf_k=rrf_k,
+        reads=ingested.service.embedder.reads,
     )
     run = {}
     for question in ingested.corpus.questions:
@@ -140,6 +141,7 @@ async def reranked_run(
             embedder=ingested.embedder,
             encoder=encoder,
             index=index,
+            reads=ingested.service.embedder.reads,
         )
         for question in ingested.corpus.questions:
             query = Query(text=question.text, scope=ingested.scope, top_k=top_k)

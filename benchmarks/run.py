@@ -54,6 +54,7 @@ LONG = (
     "graph",
     "idf",
     "leaks",
+    "lists",
     "mcp",
     "model_steps",
     "page",

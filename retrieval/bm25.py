@@ -14,6 +14,7 @@ from qdrant_edge import Bm25, Bm25Config
 from rag.records import TERMS
 from rag.text.folding import folded
 from rag.text.identifiers import identifier_terms
+from rag.text.unspaced import SOUTH_EAST_BLOCKS, UNSPACED
 from rag.types import Float32Array, SparseVector
 
 K1 = 1.2
@@ -25,22 +26,9 @@ MEAN_STEPS = 32
 TIES = 16
 """Matches that a sparse leg requests beyond its limit. Engines break ties at the limit differently;
 if no more than these are equal, all keep the first by chunk id."""
-_CJK = (
-    r"\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-    r"\uf900-\ufaff\U00020000-\U0003fffd"
-)
-_SOUTH_EAST_BLOCKS = (
-    *((0x0E01, 0x0E4E), (0x0E81, 0x0ECE), (0x0EDC, 0x0EDF), (0x1000, 0x103F), (0x1050, 0x109F)),
-    *((0x1780, 0x17D3), (0xAA60, 0xAA7F)),
-)
-"""First and last characters of runs of Thai, Lao, Burmese and Khmer."""
-_SOUTH_EAST = "".join(f"{chr(first)}-{chr(last)}" for first, last in _SOUTH_EAST_BLOCKS)
-_UNSPACED = re.compile(rf"[{_CJK}]+|[{_SOUTH_EAST}]+")
-"""Runs of characters of scripts that put no spaces between words: Chinese, Japanese and Korean; or
-Thai, Lao, Burmese and Khmer."""
 _MARKS = [
     char
-    for first, last in _SOUTH_EAST_BLOCKS
+    for first, last in SOUTH_EAST_BLOCKS
     for char in map(chr, range(first, last + 1))
     if unicodedata.category(char) in ("Mn", "Mc")
 ]
@@ -73,7 +61,7 @@ class Bm25Encoder:
 
     def _encode(self, text: str) -> SparseVector:
         text = folded(text)
-        words = text if text.isascii() else _UNSPACED.sub(_pairs, text)
+        words = text if text.isascii() else UNSPACED.sub(_pairs, text)
         vector = self._bm25.embed_document(" ".join((words, *identifier_terms(text))))
         indices = np.array(vector.indices, np.int32)
         weights = np.array(vector.values, np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -66,6 +66,14 @@ def ranks_in(
         {name: ranks[chunk_id] for name, ranks in places.items() if chunk_id in ranks}
         for chunk_id in chunk_ids
     ]
+
+
+def followed(best: Sequence[Fused], others: Iterable[Fused]) -> list[Fused]:
+    """Returns the best and, below them, the others in their order, with the last one's score."""
+    if not best:
+        return list(others)
+    ids, last = {place.chunk_id for place in best}, best[-1].score
+    return [*best, *(Fused(i, last, ranks) for i, _, ranks in others if i not in ids)]
 
 
 def ids_of(lists: Lists) -> dict[str, list[str]]:

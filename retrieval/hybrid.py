@@ -11,9 +11,10 @@ from rag.text.quoted import quoted_last
 from rag.types import Float32Array, Hit, Leg, Query, Retrieved, Scope, Source
 from retrieval.duplicates import without_duplicates
 from retrieval.exact_matches import exact_first
-from retrieval.fusion import RRF_K, Fused, Fusion, Lists
+from retrieval.fusion import RRF_K, Fused, Fusion, Lists, followed
+from retrieval.hops import with_hops
 from retrieval.mmr import mmr, widened
-from retrieval.query_encoder import EMBED_SECONDS, QueryEncoder
+from retrieval.query_encoder import EMBED_SECONDS, EncodedQuery, QueryEncoder, Reads
 from retrieval.relevance_feedback import Feedback
 from retrieval.reranking import Reranking
 
@@ -49,7 +50,9 @@ class HybridRetriever:
         rrf_k: int = RRF_K,
         weights: Mapping[str, float] | None = None,
         seconds: float = EMBED_SECONDS,
+        reads: Reads | None = None,
         reranking: Reranking | None = None,
+        hops: int = 0,
         diversity: float = 0.0,
         cache: VectorCache | None = None,
     ) -> None:
@@ -63,8 +66,12 @@ class HybridRetriever:
             rrf_k: see `rrf`.
             weights: of the legs, by name, as for `rrf`; one of weight 0 is not searched.
             seconds: time limit of the embedder; after it the dense leg is left out.
+            reads: tells if the embedder can read a question; None: it reads all. One that it cannot
+                read is searched for by BM25, if that has a weight, and the embedder reranks
+                nothing.
             reranking: scores the best candidates and orders all by it; None: RRF alone orders.
             cache: keeps the vectors of questions; None: they are embedded anew.
+            hops: number of the best hits whose names are searched for, see `with_hops`.
             diversity: 0 to 1, the weight of difference against relevance, see `mmr`; 0: hits may
                 say the same.
         """
@@ -75,6 +82,7 @@ class HybridRetriever:
             depth=depth,
             weights=weights,
             seconds=seconds,
+            reads=reads,
             cache=cache,
         )
         self._encoder = encoder
@@ -82,17 +90,19 @@ class HybridRetriever:
         self._fusion = Fusion(k=rrf_k, weights=weights)
         self._reranking = reranking
         self._feedback = Feedback(encoder)
+        self._hops = hops
         self._diversity = diversity
 
     async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
         """Returns at most `top_k` hits, best first, each with its rank in each leg.
 
-        1. encode  2. search, fuse and rerank  3. put exact matches first  4. diversify. If chunks
-        are gone between search and fetch, because another version of the index took over or a
-        document was deleted, step 2 is done once more, and that result is final. If the embedder
-        fails or is late, BM25 answers alone; if the reranker fails or is late, hits are as they
-        were fused. Of passages that say the same one is a hit. What a mail quotes comes below the
-        new text of its conversation.
+        1. encode  2. search, fuse and rerank  3. put exact matches first  4. search for what the
+        best hits name  5. diversify. The last two are done if they are wanted. If chunks are gone
+        between search and fetch, because another version of the index took over or a document was
+        deleted, step 2 is done once more, and that result is final. If the embedder fails or is
+        late, BM25 answers alone; if the reranker fails or is late, hits are as they were fused. Of
+        passages that say the same one is a hit. What a mail quotes comes below the new text of its
+        conversation.
 
         Raises:
             UpstreamError: The embedder fails or is late, and BM25 has no weight.
@@ -101,7 +111,7 @@ class HybridRetriever:
         encoded = await self._query_encoder.encode(wanted, trace)  # 1.
         degraded = encoded.degraded
         for _ in range(2):
-            ranked = await self._rank(wanted, encoded.legs, trace)  # 2.
+            ranked = await self._rank(wanted, encoded, trace)  # 2.
             degraded += ranked.degraded
             if ranked.complete:
                 break
@@ -109,16 +119,22 @@ class HybridRetriever:
         hits = await exact_first(
             wanted, hits, trace, index=self._index, encoder=self._encoder
         )  # 3.
+        if self._hops:
+            hits = await with_hops(
+                wanted, hits, trace, hops=self._hops, index=self._index, encoder=self._encoder
+            )  # 4.
         if self._diversity:
-            hits = await self._diversify(query, hits, trace)  # 4.
+            hits = await self._diversify(query, hits, trace)  # 5.
         return Retrieved(hits=tuple(quoted_last(hits)), degraded=degraded)
 
-    async def _rank(self, query: Query, legs: Sequence[Leg], trace: Trace) -> _Ranked:
-        lists = await self._search(query.scope, legs, trace)
+    async def _rank(self, query: Query, encoded: EncodedQuery, trace: Trace) -> _Ranked:
+        lists = await self._search(query.scope, encoded.legs, trace)
         fused = self._fuse(lists, trace)
-        if self._reranking is None:
+        reranking = self._reranking
+        if reranking is None or (reranking.by_embedder and not encoded.is_read):
             return await self._fetch_best(query, fused, query.top_k, "fused", trace)
-        return await self._rerank(self._reranking, query, _Candidates(legs, lists, fused), trace)
+        candidates = _Candidates(encoded.legs, lists, fused)
+        return await self._rerank(reranking, query, candidates, trace)
 
     async def _rerank(
         self, reranking: Reranking, query: Query, candidates: _Candidates, trace: Trace
@@ -144,11 +160,13 @@ class HybridRetriever:
             legs = self._feedback.extend(candidates.legs, chunks, scores, vectors)
             lists = await self._search(query.scope, legs, trace)
         with trace.span("fuse"):  # 4.
-            pool = reranking.pool(lists, judged, self._fusion, query.top_k)
+            fused = self._fusion.fuse(lists, None)
+            pool = reranking.pool(fused, judged, query.top_k)
             if reranking.smooths(lists):
                 unread = [chunk_id for chunk_id in pool if chunk_id not in vectors]
                 vectors |= await self._index.vectors(query.scope, unread)
             best = reranking.order(pool, lists, judged, self._fusion, vectors)
+            best = followed(best, fused)  # in the places of copies
         ranked = await self._fetch_best(query, best, query.top_k, "reranked", trace)
         return replace(ranked, complete=read.complete and ranked.complete)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from rag.errors import UpstreamError
@@ -13,13 +13,19 @@ from rag.types import Float32Array, Leg, Query
 
 EMBED_SECONDS = 5.0
 """Seconds the embedder may take: after that BM25 alone is better than a late answer."""
+Reads = Callable[[str], bool]
+"""Returns True if the embedder can read a text."""
 
 
 class EncodedQuery(NamedTuple):
-    """The legs to search, and what was left out of them, as in `Answer.degraded`."""
+    """The legs to search, and what was left out of them, as in `Answer.degraded`.
+
+    `is_read` is False if the embedder cannot read the question; then BM25 is the only leg.
+    """
 
     legs: list[Leg]
     degraded: tuple[str, ...] = ()
+    is_read: bool = True
 
 
 class QueryEncoder:
@@ -33,6 +39,7 @@ class QueryEncoder:
         depth: int,
         weights: Mapping[str, float],
         seconds: float,
+        reads: Reads | None = None,
         cache: VectorCache | None = None,
     ) -> None:
         """Make an encoder; see `HybridRetriever` for its arguments."""
@@ -41,12 +48,14 @@ class QueryEncoder:
         self._depth = depth
         self._weights = weights
         self._seconds = seconds
+        self._reads = reads
         self._cache = cache
 
     async def encode(self, query: Query, trace: Trace) -> EncodedQuery:
         """Returns a leg for each kind of search that has a weight.
 
-        The dense leg is left out if the embedder fails or is late, and there is another leg.
+        The dense leg is left out if there is another leg, and the embedder cannot read the
+        question, fails or is late.
 
         Raises:
             UpstreamError: The embedder fails or is late, and BM25 has no weight.
@@ -54,7 +63,8 @@ class QueryEncoder:
         limit = max(self._depth, query.top_k)
         legs: list[Leg] = []
         degraded: tuple[str, ...] = ()
-        if self._has_weight("dense"):
+        is_read = not self._has_weight("sparse") or not self._reads or self._reads(query.text)
+        if self._has_weight("dense") and is_read:
             try:
                 dense, degraded = await self._embed(query, trace)
                 legs.append(Leg(name="dense", vector=dense, limit=limit, where=query.where))
@@ -66,7 +76,7 @@ class QueryEncoder:
             with trace.span("encode"):
                 sparse = self._encoder.encode([query.text])[0]
                 legs.append(Leg(name="sparse", vector=sparse, limit=limit, where=query.where))
-        return EncodedQuery(legs, degraded)
+        return EncodedQuery(legs, degraded, is_read)
 
     def _has_weight(self, leg: str) -> bool:
         return self._weights.get(leg, 1.0) > 0

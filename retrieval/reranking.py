@@ -70,6 +70,7 @@ class Reranking:
         combine: Combine,
         feedback: bool,
         seconds: float,
+        by_embedder: bool = False,
         cache: ScoreCache | None = None,
     ) -> None:
         """Make a stage.
@@ -83,6 +84,7 @@ class Reranking:
                 order alone counts, and nothing is searched again.
             feedback: True: the best passages extend the question, which is searched for again.
             seconds: time limit of the reranker.
+            by_embedder: True: the reranker compares vectors of the embedder.
             cache: keeps the scores of passages; None: they are scored anew.
         """
         self._reranker = reranker
@@ -91,6 +93,7 @@ class Reranking:
         self._seconds = seconds
         self._cache = cache
         self.depth = depth
+        self.by_embedder = by_embedder
         self.feedback = feedback and combine != "replace"
 
     def depth_of(self, query: Query) -> int:
@@ -137,12 +140,12 @@ class Reranking:
         ids = [chunk.id for chunk in judged.chunks]
         return fusion.scores(lists, ids) + judged.weighted(FIRST_WEIGHT)
 
-    def pool(self, lists: Lists, judged: Judged, fusion: Fusion, limit: int) -> list[str]:
+    def pool(self, fused: Sequence[Fused], judged: Judged, limit: int) -> list[str]:
         """Returns the ids of the chunks to order: the judged ones and, to "sum", the best of all.
 
-        `lists` are those of the last search.
+        `fused` are all chunks of the last search, best first.
         """
-        best = fusion.fuse(lists, max(limit, POOL)) if self._combine == "sum" else []
+        best = fused[: max(limit, POOL)] if self._combine == "sum" else []
         ids = [place.chunk_id for place in best] + [chunk.id for chunk in judged.chunks]
         return list(dict.fromkeys(ids))
 

@@ -71,6 +71,7 @@ class EvidenceRunner:
             embedder=embedder,
             encoder=self._encoder,
             index=self._index,
+            reads=embedder.reads,
         )
 
     def scope(self, collection: str) -> Scope:
@@ -116,6 +117,7 @@ class MemoEmbedder:
         self.dim = embedder.dim
         self.fingerprint = embedder.fingerprint
         self.count_tokens = embedder.count_tokens
+        self.reads = embedder.reads
         self._pooled: dict[tuple[Kind, str], Float32Array] = {}
         self._tokens: dict[tuple[Kind, str], TokenVectors] = {}
 

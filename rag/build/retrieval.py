@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from retrieval.context_window import SectionReader
     from retrieval.embedders.embedder import ModelEmbedder
     from retrieval.model_cache import ModelCache
+    from retrieval.query_encoder import Reads
     from retrieval.rerankers.cross_encoder import PairReranker
     from retrieval.rerankers.late_interaction import LateInteraction
     from retrieval.reranking import Reranking
@@ -92,6 +93,7 @@ async def open_searching(
             embedder=wrappers.embedder(questions, index),
             encoder=encoder,
             index=index,
+            reads=opened.embedder.reads,
             cache=opened.model_cache,
         )
         retriever = wrappers.retriever(retriever, index)
@@ -199,11 +201,12 @@ def build_retriever(
     embedder: Embedder,
     encoder: Bm25Encoder,
     index: StoredIndex,
+    reads: Reads | None = None,
     cache: ModelCache | None = None,
 ) -> Retriever:
     """Builds the retriever: the legs, the reranker if any, and diversification if wanted.
 
-    `seconds` is the time limit of embedder and reranker each.
+    `seconds` is the time limit of embedder and reranker each. `reads` as in `HybridRetriever`.
     """
     from retrieval.hybrid import HybridRetriever
 
@@ -215,7 +218,9 @@ def build_retriever(
         rrf_k=settings.rrf_k,
         weights=settings.weights.model_dump(),
         seconds=seconds,
+        reads=reads,
         reranking=_build_reranking(reranking, reranker, encoder, seconds, cache),
+        hops=settings.hops,
         diversity=settings.diversity,
         cache=cache,
     )
@@ -233,6 +238,7 @@ def _build_reranking(
 
     if reranker is None or isinstance(settings, NoRerankerSettings):
         return None
+    by_embedder = isinstance(settings, LateInteractionSettings)
     return Reranking(
         reranker=reranker,
         proximity=Proximity(encoder),
@@ -240,8 +246,9 @@ def _build_reranking(
         combine=settings.combine,
         feedback=settings.feedback,
         seconds=min(settings.seconds, seconds),
+        by_embedder=by_embedder,
         # Late interaction keeps token vectors in memory, and takes less than a look-up.
-        cache=None if isinstance(settings, LateInteractionSettings) else cache,
+        cache=None if by_embedder else cache,
     )
 
 

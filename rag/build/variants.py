@@ -155,6 +155,7 @@ async def _open_searching(
             embedder=build_question_embedder(settings.reranker, opened.embedder, opened.tokens),
             encoder=encoder,
             index=index,
+            reads=opened.embedder.reads,
             cache=open_model_cache(settings, stack),  # its reranker may be another
         ),
     )

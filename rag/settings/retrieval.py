@@ -101,6 +101,9 @@ class RetrievalSettings(Part):
     depth: int = Field(100, ge=1, le=1000, description="Candidates each leg brings.")
     rrf_k: int = Field(10, ge=1, description="k of reciprocal rank fusion.")
     weights: LegWeights = LegWeights()
+    hops: int = Field(
+        0, ge=0, le=10, description="Best hits whose names are searched for; 0: of none."
+    )
     diversity: float = Field(
         0.0, ge=0, le=1, description="What difference counts beside relevance; 0: nothing."
     )

@@ -21,6 +21,7 @@ from rag.process.shared_process import model_process
 from rag.protocols import TokenEmbedder
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.embedders.checkpoint import Checkpoint
+from retrieval.embedders.known_letters import is_known
 from retrieval.embedders.loading import Dtype, load_bert, load_colbert, load_onnx, load_sentence
 from retrieval.embedders.messages import Encoded, EncodedQuestion, Loaded, Model, Text
 
@@ -146,6 +147,10 @@ class ModelEmbedder:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Counts the tokens of each text, without special tokens and without truncation."""
         return [len(e.ids) for e in self._whole.encode_batch(texts, add_special_tokens=False)]
+
+    def reads(self, text: str) -> bool:
+        """Returns False if the tokenizer knows few letters of a text: its script is foreign."""
+        return is_known(self._whole, text)
 
     async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
         """float32[n, dim], unit norm, in input order."""

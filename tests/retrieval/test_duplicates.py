@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from rag.telemetry.trace import Trace
-from rag.types import Chunk, Hit, Query, Scope
+from rag.types import Chunk, Float32Array, Hit, Query, Scope
 from retrieval.bm25 import Bm25Encoder
 from retrieval.duplicates import SHORTEST, without_duplicates
 from retrieval.fusion import fuse_hits
 from retrieval.hybrid import HybridRetriever
+from retrieval.proximity import Proximity
+from retrieval.reranking import POOL, Reranking
 from tests.fakes import HashEmbedder, MemoryIndex, make_chunk, make_points
 
 pytestmark = pytest.mark.anyio
 
 PASSAGE = "Travel by train is booked by the office, at least two weeks before the first day of it."
 OTHERS = [f"{PASSAGE[:-1]}, and paragraph {number} of the policy." for number in range(6)]
+
+DEPTH = 8
+"""Passages that are reranked; of copies, one."""
 
 
 class Counting(MemoryIndex):
@@ -40,9 +46,22 @@ def hit(text: str = PASSAGE, name: str = "a", **fields: object) -> Hit:
     return Hit(chunk=passage(text, name, **fields), score=1.0, source="fused", ranks={})
 
 
-async def retrieved(index: MemoryIndex, query: Query) -> tuple[Hit, ...]:
+class Indifferent:
+    """A `Reranker` to which all passages are the same."""
+
+    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
+        return np.zeros(len(chunks), np.float32)
+
+
+async def retrieved(
+    index: MemoryIndex, query: Query, *, depth: int = 50, reranking: Reranking | None = None
+) -> tuple[Hit, ...]:
     retriever = HybridRetriever(
-        embedder=HashEmbedder(), encoder=Bm25Encoder(), index=index, depth=50
+        embedder=HashEmbedder(),
+        encoder=Bm25Encoder(),
+        index=index,
+        depth=depth,
+        reranking=reranking,
     )
     return (await retriever.retrieve(query, Trace())).hits
 
@@ -87,6 +106,28 @@ async def test_others_take_the_places_of_copies(
     assert len(set(found)) == len(found) == 5
     assert set(found[1:]) <= set(OTHERS)
     assert index.fetches == fetches
+
+
+async def test_others_take_the_places_of_more_copies_than_are_ordered_anew(scope: Scope) -> None:
+    index = MemoryIndex()
+    chunks = [passage(name=f"copy{n}") for n in range(POOL + 10)]
+    chunks += [passage(f"{PASSAGE} Paragraph {n}.", f"other{n}") for n in range(DEPTH * 2)]
+    await index.upsert(scope, make_points(chunks))
+    reranking = Reranking(
+        reranker=Indifferent(),
+        proximity=Proximity(Bm25Encoder()),
+        depth=DEPTH,
+        combine="sum",
+        feedback=True,
+        seconds=5,
+    )
+    query = Query(text=PASSAGE, scope=scope, top_k=DEPTH + 4)
+    hits = await retrieved(index, query, depth=100, reranking=reranking)
+    found = [hit.chunk.text for hit in hits]
+    assert found[0] == PASSAGE
+    assert len(set(found)) == len(found) == query.top_k
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
 
 
 async def test_copies_of_a_code_take_one_place(scope: Scope) -> None:

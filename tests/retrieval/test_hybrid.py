@@ -143,6 +143,29 @@ async def test_an_embedder_that_fails_where_no_other_leg_is_left_fails_the_quest
         await dense_alone.retrieve(Query(text="cat", scope=scope), Trace())
 
 
+async def test_bm25_alone_searches_for_what_the_embedder_cannot_read(
+    index: Counting, scope: Scope
+) -> None:
+    def reader(weights: dict[str, float]) -> HybridRetriever:
+        return HybridRetriever(
+            embedder=HashEmbedder(),
+            encoder=Bm25Encoder(),
+            index=index,
+            depth=50,
+            weights=weights,
+            reads=lambda text: text != "cat",
+        )
+
+    both = reader({})
+    result = await both.retrieve(Query(text="cat", scope=scope), Trace())
+    assert {tuple(hit.ranks) for hit in result.hits} == {("sparse",)}
+    assert result.degraded == ()
+    await both.retrieve(Query(text="dog", scope=scope), Trace())
+    await reader({"sparse": 0.0}).retrieve(Query(text="cat", scope=scope), Trace())
+    searched = [[leg.name for leg in legs] for legs in index.searches]
+    assert searched == [["sparse"], ["dense", "sparse"], ["dense"]]
+
+
 async def test_at_most_top_k_hits_come_back(index: Counting, scope: Scope) -> None:
     everything = await found(retriever(index), Query(text="cat dog", scope=scope))
     two = await found(retriever(index), Query(text="cat dog", scope=scope, top_k=2))

@@ -145,6 +145,32 @@ async def test_the_best_candidates_are_read_and_no_others(index: Searched, scope
     assert judge.read == [texts(await plain(index, scope))[:3]]
 
 
+@pytest.mark.parametrize("by_embedder", [True, False])
+async def test_an_embedder_reranks_no_question_that_it_cannot_read(
+    index: Searched, scope: Scope, by_embedder: bool
+) -> None:
+    judge = Judge({})
+    retriever = HybridRetriever(
+        embedder=HashEmbedder(),
+        encoder=Bm25Encoder(),
+        index=index,
+        depth=50,
+        reads=lambda _: False,
+        reranking=Reranking(
+            reranker=judge,
+            proximity=Proximity(Bm25Encoder()),
+            depth=3,
+            combine="sum",
+            feedback=False,
+            seconds=0.2,
+            by_embedder=by_embedder,
+        ),
+    )
+    hits = (await retriever.retrieve(Query(text=QUESTION, scope=scope), Trace())).hits
+    assert len(judge.read) == (not by_embedder)
+    assert {hit.source for hit in hits} == {"fused" if by_embedder else "reranked"}
+
+
 @pytest.mark.parametrize("combine", ["sum", "replace"])
 async def test_a_candidate_that_the_reranker_prefers_moves_up(
     index: Searched, scope: Scope, combine: Combine

@@ -235,6 +235,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "traces.otlp_url": "http://77",
         "traces.rate": "0.5",
         "retrieval.diversity": "0.5",
+        "retrieval.hops": "7",
         "server.host": "::1",
         "fetch.private_addresses": "True",
         "gateway.issuer_outage_seconds": "7700",

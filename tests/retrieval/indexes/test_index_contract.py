@@ -65,6 +65,14 @@ async def test_a_scope_whose_chunks_are_all_gone_is_empty(index: Index, scope: S
 # Finding
 
 
+async def test_several_legs_of_a_kind_are_ranked_one_by_one(index: Index, scope: Scope) -> None:
+    await index.upsert(scope, make_points(corpus("cat mouse", "dog", "cat")))
+    legs = [sparse_leg("cat"), sparse_leg("dog"), sparse_leg("fish")]
+    together = await index.search(scope, legs)
+    assert together == [(await index.search(scope, [leg]))[0] for leg in legs]
+    assert [len(matches) for matches in together] == [2, 1, 0]
+
+
 async def test_each_leg_finds_the_best_chunk_first(index: Index, scope: Scope) -> None:
     chunks = corpus("dog and horse", "cat and cat and mouse", "cat and dog", "fish soup")
     await index.upsert(scope, make_points(chunks))
