@@ -36,9 +36,6 @@ RELATIONS = ("astray", "rivals", "number_rivals", "standing", "number_astray")
 ANSWERS = ("answer_astray", "answer_rivals", "answer_standing")
 DETAIL: tuple[Kind, ...] = ("number changed", "negation added", "negation left out")
 DETAILS = ("number_missing", "negated", "denied")
-ANSWER_ODDS = 4
-"""Supported claims to those with another answer, where these restate a question: with these odds
-the claims that a check shows from 0.4 on have fewer wrong answers than without the question."""
 AT_ONCE = 256
 """Texts passed to the encoder at once: it accepts at most 1,024."""
 GROUPS: Mapping[str, tuple[Kind, ...]] = {
@@ -228,7 +225,7 @@ def _model(fitted: Compared, asked: Compared, *, without: str = "") -> Grounding
         relevance=regression(RELEVANCE, PARAGRAPH, odds=1),
         relations=regression(RELATIONS, SWAPPED, odds=2),
         answers=_regression(
-            ANSWERS, asked.answering("supported"), asked.answering(*SWAPPED), odds=ANSWER_ODDS
+            ANSWERS, asked.answering("supported"), asked.answering(*SWAPPED), odds=2
         ),
         details=regression(DETAILS, DETAIL, odds=2),
     )

@@ -131,8 +131,7 @@ class Grounding:
         """Returns float32[claims, chunks], 0 to 1: the support of each claim by each passage.
 
         An upper bound, the relevance, where another passage supports it better. Of a claim that
-        restates the question, the words that it adds have to stand where a passage
-        answers the question.
+        restates the question, the words that it adds have to stand where a passage answers it.
         """
         texts = [*claims, question] if question else claims
         vectors, passages = await asyncio.gather(

@@ -66,7 +66,7 @@ async def test_the_passage_that_carries_a_claim_best_counts(grounding: Grounding
     alone = [await grounding.score(claims, [chunk]) for chunk in (WATT, ROME)]
     assert together.dtype == np.float32
     assert together == pytest.approx(np.maximum(*alone), abs=1e-5)
-    assert min(together) > 0.5
+    assert min(together) > 0.4
 
 
 async def test_scores_tell_the_passages_apart(grounding: Grounding) -> None:
