@@ -20,7 +20,7 @@ from benchmarks._common import Report, Target, data_folder, p50, temporary_servi
 from benchmarks._rankings import corpus_of, ingest_corpus
 from eval.calibration.evidence_runs import MemoEmbedder
 from eval.calibration.groundedness import chunk_of, halves
-from eval.datasets.claims import Claim, make_claims
+from eval.datasets.claims import PARAGRAPH, Claim, make_claims
 from eval.datasets.corpus import read_corpus
 from generation.drafts.strict import Remedies
 from generation.grounding.answer_confidence import load_answer_confidence
@@ -35,6 +35,10 @@ SET = "squad2-dev-a"
 ANSWERS = 100
 MADE = 200
 """Claims of each kind, at most."""
+TARGETS: Mapping[str, Target] = {
+    "supported": Target(bound=0.95, at_least=True),
+    **dict.fromkeys((*map(str, PARAGRAPH), "number changed", "negation added"), Target(bound=0.01)),
+}
 
 
 def run() -> Report:
@@ -110,4 +114,5 @@ async def _shown(
             question = questions[claim.question]
             checker = ClaimChecker(question, [hit], grounding, quotes, load_answer_confidence())
             shown += (await checker.check(claim.text)).objection is None
-        report.add(f"shown of {len(taken)} claims made: {kind}", shown / len(taken))
+        name = f"shown of {len(taken)} claims made: {kind}"
+        report.add(name, shown / len(taken), target=TARGETS.get(kind))
