@@ -46,13 +46,18 @@ class Answer:
 def answer_of(claim: ReadClaim, question: ReadClaim | None) -> Answer | None:
     """Returns the answer of a claim that restates the question; None for any other claim.
 
-    Such a claim has words of its own, and at most as many letters in these as in the question's.
+    Such a claim has a number or a long word of its own, besides negations, and at most as many
+    letters in its own words as in the question's.
     """
     if question is None:
         return None
     own = _own_words(claim.words, question.words)
-    share = sum(float(claim.weights[word.start : word.end].sum()) for run in own for word in run)
-    return Answer(own=own, question=question) if 0 < share <= 1 - RESTATED else None
+    words = [word for run in own for word in run]
+    answering = any(w.shape != "short" and w.start not in claim.negations for w in words)
+    share = sum(float(claim.weights[word.start : word.end].sum()) for word in words)
+    if not answering or share > 1 - RESTATED:
+        return None
+    return Answer(own=own, question=question)
 
 
 class AnswerFit:

@@ -214,3 +214,11 @@ def test_without_data_fitting_says_that_it_was_skipped(
     assert main(["--data", str(tmp_path), "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith("Skipped: ")
     assert not out.exists()
+
+
+async def test_a_negation_alone_is_no_answer(grounding: Grounding) -> None:
+    question = "The separate condenser saved three quarters of the coal."
+    claim = "The separate condenser never saved three quarters of the coal."
+    ((asked,),) = await grounding.scores([claim], [WATT], question=question)
+    ((alone,),) = await grounding.scores([claim], [WATT])
+    assert asked == alone < 0.1
