@@ -141,7 +141,7 @@ class Grounding:
         asked = read.pop() if question else None
         return await asyncio.to_thread(self._scores, read, passages, asked)
 
-    async def _read(self, chunks: Sequence[Chunk]) -> list[Parts]:
+    async def _read(self, chunks: Sequence[Chunk]) -> Sequence[Parts]:
         """Returns the chunks with their data for comparison, those that are not known read anew."""
         keys = [(heading_text(chunk), chunk.text) for chunk in chunks]
         found = {key: self._known[key] for key in keys if key in self._known}
@@ -174,7 +174,7 @@ class Grounding:
         return scores
 
 
-async def read_parts(embedder: TokenEmbedder, chunks: Sequence[Chunk]) -> list[Parts]:
+async def read_parts(embedder: TokenEmbedder, chunks: Sequence[Chunk]) -> Sequence[Parts]:
     """Returns chunks with their data for comparison, in the parts that the encoder can read."""
     found: list[list[ReadPassage]] = [[] for _ in chunks]
     unread = dict(enumerate(chunks))
