@@ -67,7 +67,8 @@ class Compared:
     def answering(self, *kinds: Kind) -> Floats:
         """Returns the features of those of them that restate their question."""
         features = self.where(*kinds)
-        return features[features[:, FEATURES.index("answers")] == 1]
+        answering: Floats = features[features[:, FEATURES.index("answers")] == 1]
+        return answering
 
     def about(self, articles: Set[str]) -> Compared:
         """Returns the claims about these articles, with their features."""
