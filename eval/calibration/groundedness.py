@@ -22,17 +22,18 @@ from eval.calibration.confidence import auroc, fit_logistic
 from eval.calibration.plots import draw_roc
 from eval.datasets.claims import HARD, PARAGRAPH, SWAPPED, Claim, Kind, make_claims
 from eval.datasets.corpus import Corpus, Passage
+from generation.grounding.answer_fit import Answer, answer_of
 from generation.grounding.calibration import Regression
-from generation.grounding.comparison import FEATURES, ReadClaim, ReadPassage, compare
-from generation.grounding.groundedness import WEIGHTS, GroundingModel
+from generation.grounding.comparison import FEATURES, ReadClaim, compare
+from generation.grounding.groundedness import WEIGHTS, GroundingModel, Parts, read_parts
 from rag.protocols import TokenEmbedder
-from rag.text.passages import passage_text
 from rag.types import Chunk, Floats
 from retrieval.embedders.embedder import BertEmbedder
 from retrieval.embedders.loading import minilm_folder
 
 RELEVANCE = ("likeness", "astray")
 RELATIONS = ("astray", "rivals", "number_rivals", "standing", "number_astray")
+ANSWERS = ("answer_astray", "answer_rivals", "answer_standing")
 DETAIL: tuple[Kind, ...] = ("number changed", "negation added", "negation left out")
 DETAILS = ("number_missing", "negated", "denied")
 AT_ONCE = 256
@@ -63,6 +64,12 @@ class Compared:
         """Returns the features of claims of these kinds."""
         return self.features[[claim.kind in kinds for claim in self.claims]]
 
+    def answering(self, *kinds: Kind) -> Floats:
+        """Returns the features of those of them that restate their question."""
+        features = self.where(*kinds)
+        answering: Floats = features[features[:, FEATURES.index("answers")] == 1]
+        return answering
+
     def about(self, articles: Set[str]) -> Compared:
         """Returns the claims about these articles, with their features."""
         kept = [i for i, claim in enumerate(self.claims) if claim.article in articles]
@@ -90,12 +97,13 @@ async def fit(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[str, F
     """
     embedder = BertEmbedder(minilm_folder())
     try:
-        ours = await _compare(corpus, make_claims(corpus), embedder)  # 1.
-        others = await _compare(elsewhere, make_claims(elsewhere), embedder)
+        ours, asked = await _compare(corpus, make_claims(corpus), embedder)  # 1.
+        others, asked_others = await _compare(elsewhere, make_claims(elsewhere), embedder)
     finally:
         embedder.close()
     fitted, rest = (ours.about(articles) for articles in halves(ours.claims))
-    model = _model(fitted)  # 2.
+    fitted_asked, rest_asked = (asked.about(articles) for articles in halves(ours.claims))
+    model = _model(fitted, fitted_asked)  # 2.
     scores = {  # 3.
         name: _scores(model, rest.where(*kinds))
         for name, kinds in {"supported": ("supported",), **GROUPS}.items()
@@ -112,7 +120,14 @@ async def fit(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[str, F
         "five_percent": _at_five_percent(scores),
         "auroc_where_fitted": _aurocs(model, fitted),
         "elsewhere": {"data": elsewhere.name, **_summary(others), "auroc": _aurocs(model, others)},
-        "without_feature": {name: _aurocs(_model(fitted, without=name), rest) for name in FEATURES},
+        "with_question": {
+            "auroc": _aurocs(model, rest_asked),
+            "auroc_elsewhere": _aurocs(model, asked_others),
+        },
+        "without_feature": {
+            name: _aurocs(_model(fitted, fitted_asked, without=name), rest)
+            for name in dict.fromkeys((*RELEVANCE, *RELATIONS, *DETAILS))
+        },
     }
     return record, scores
 
@@ -153,25 +168,50 @@ def chunk_of(passage: Passage) -> Chunk:
     )
 
 
-async def _compare(corpus: Corpus, claims: Sequence[Claim], embedder: TokenEmbedder) -> Compared:
-    """Compares every claim with its passage, as `Grounding` does."""
-    passages: dict[str, ReadPassage] = {}
+async def _compare(
+    corpus: Corpus, claims: Sequence[Claim], embedder: TokenEmbedder
+) -> tuple[Compared, Compared]:
+    """Compares every claim with its passage, as `Grounding` does, without and with its question.
+
+    Of the parts of a long passage the one that is most like the claim counts.
+    """
+    passages: dict[str, Parts] = {}
     for i in range(0, len(corpus.passages), AT_ONCE):
         chunks = [chunk_of(passage) for passage in corpus.passages[i : i + AT_ONCE]]
-        read = await embedder.embed_tokens([passage_text(c) for c in chunks], kind="passage")
-        passages |= {c.id: ReadPassage(c, t) for c, t in zip(chunks, read, strict=True)}
-    rows = []
+        read = await read_parts(embedder, chunks)
+        passages |= {chunk.id: parts for chunk, parts in zip(chunks, read, strict=True)}
+    texts = {question.id: question.text for question in corpus.questions}
+    alone, asked = [], []
     for i in range(0, len(claims), AT_ONCE):
         some = claims[i : i + AT_ONCE]
-        claim_vectors = await embedder.embed_tokens([claim.text for claim in some], kind="query")
-        for claim, tokens in zip(some, claim_vectors, strict=True):
-            found = compare(ReadClaim(claim.text, tokens), passages[claim.passage])
-            rows.append([getattr(found, name) if found else 0.0 for name in FEATURES])
-    return Compared(claims=claims, features=np.array(rows))
+        vectors, questions = [
+            await embedder.embed_tokens(each, kind="query")
+            for each in ([c.text for c in some], [texts[c.question] for c in some])
+        ]
+        for claim, tokens, of_question in zip(some, vectors, questions, strict=True):
+            read_claim = ReadClaim(claim.text, tokens)
+            answer = answer_of(read_claim, ReadClaim(texts[claim.question], of_question))
+            parts = passages[claim.passage]
+            alone.append(_features(read_claim, parts, None))
+            asked.append(_features(read_claim, parts, answer))
+    return (
+        Compared(claims=claims, features=np.array(alone)),
+        Compared(claims=claims, features=np.array(asked)),
+    )
 
 
-def _model(fitted: Compared, *, without: str = "") -> GroundingModel:
+def _features(claim: ReadClaim, parts: Parts, answer: Answer | None) -> list[float]:
+    found = [each for part in parts if (each := compare(claim, part, answer))]
+    if not found:
+        return [0.0] * len(FEATURES)
+    nearest = max(found, key=lambda each: each.likeness)
+    return [float(getattr(nearest, name)) for name in FEATURES]
+
+
+def _model(fitted: Compared, asked: Compared, *, without: str = "") -> GroundingModel:
     """Fits each regression to the claims that it has to distinguish, without one feature.
+
+    `asked` are the same claims compared with their questions, too.
 
     In the mixture half of the passages are a claim's own paragraph. Of the claims beside their own
     half are supported, a quarter have another answer, a quarter another number or negation.
@@ -185,6 +225,9 @@ def _model(fitted: Compared, *, without: str = "") -> GroundingModel:
     return GroundingModel(
         relevance=regression(RELEVANCE, PARAGRAPH, odds=1),
         relations=regression(RELATIONS, SWAPPED, odds=2),
+        answers=_regression(
+            ANSWERS, asked.answering("supported"), asked.answering(*SWAPPED), odds=2
+        ),
         details=regression(DETAILS, DETAIL, odds=2),
     )
 

@@ -19,7 +19,8 @@ from generation.grounding.quotes import Quotes
 from generation.grounding.restated import SHORT_WORD, misstates, restated_part, restated_row
 from generation.grounding.support import shared_grams
 from rag.text.dates import MONTHS
-from rag.text.figures import LONGEST, Figure, figures, in_digits
+from rag.text.figures import LONGEST, figures, in_digits
+from rag.text.folding import without_accents
 from rag.text.languages import language_of
 from rag.text.passages import heading_text, passage_text
 from rag.text.stated_figures import missing_figures
@@ -171,12 +172,14 @@ class ClaimChecker:
 
     async def figures_missing(self, text: str) -> tuple[str, ...]:
         """Returns the first figures of a text that no passage has."""
+        if len(text) <= LONGEST and not figures(_bare(without_markers(text))):
+            return ()
+        return await asyncio.to_thread(self._figures_missing, text)
+
+    def _figures_missing(self, text: str) -> tuple[str, ...]:
         if len(text) > LONGEST:
             return (f"{text[:20]}…",)
-        stated = _bare(without_markers(text))
-        if not figures(stated):
-            return ()
-        missing = await asyncio.to_thread(missing_figures, stated, self._texts)
+        missing = missing_figures(_bare(without_markers(text)), self._texts)
         return tuple(figure.text for figure in missing[:MOST_NAMED])
 
     def _saying(self, claim: str, numbers: Sequence[int], *, bare: bool) -> tuple[int, ...]:
@@ -200,16 +203,23 @@ class ClaimChecker:
         own = self._own_words(claim)
         return self._entailed or any(self._covered(own, number) for number in numbers)
 
-    async def _having_figures(self, claim: str) -> list[int]:
+    def _having_figures(self, claim: str) -> list[int]:
         """Returns the numbers of the passages that have all figures of a claim."""
         if not figures(claim):
             return [*range(1, len(self._texts) + 1)]
-        # In a thread: reading the figures of all passages takes tens of milliseconds.
-        missing = await asyncio.to_thread(self._figures_missing_by_passage, claim)
+        missing = (missing_figures(claim, [text]) for text in self._texts)
         return [n for n, figures_missing in enumerate(missing, 1) if not figures_missing]
 
-    def _figures_missing_by_passage(self, claim: str) -> list[list[Figure]]:
-        return [missing_figures(claim, [text]) for text in self._texts]
+    def _read(self, claim: str, *, bare: bool) -> Verdict | list[int]:
+        """Returns the verdict by a claim's words, or the passages that it is compared with."""
+        having = self._having_figures(claim)
+        if not having:
+            return Verdict(objection="figure", missing=self._figures_missing(claim))
+        if saying := self._saying(claim, having, bare=bare):
+            return Verdict(support=1.0, passages=saying)
+        if names := self._names.missing(claim):
+            return Verdict(objection="name", missing=tuple(names[:MOST_NAMED]))
+        return having if self._may_hold(claim, having) else Verdict(objection="support")
 
     async def check(self, claim: str) -> Verdict:
         """Returns the verdict on a sentence without markers.
@@ -226,18 +236,13 @@ class ClaimChecker:
         """
         bare = bool(_ANSWER.search(claim)) or len(words(claim)) < SHORT_CLAIM
         claim = stated_in(claim)
-        having = await self._having_figures(claim)
-        if not having:
-            nowhere = await self.figures_missing(claim)
-            return Verdict(objection="figure", missing=nowhere)
-        if saying := await asyncio.to_thread(self._saying, claim, having, bare=bare):
-            return Verdict(support=1.0, passages=saying)
-        if names := self._names.missing(claim):
-            return Verdict(objection="name", missing=tuple(names[:MOST_NAMED]))
-        if not await asyncio.to_thread(self._may_hold, claim, having):
-            return Verdict(objection="support")
+        # In a thread: reading the figures of all passages takes tens of milliseconds.
+        having = await asyncio.to_thread(self._read, claim, bare=bare)
+        if isinstance(having, Verdict):
+            return having
         stated = f"{self._question} {claim}" if bare else claim
-        scores = await self._scorer.scores([stated], [self._chunks[n - 1] for n in having])
+        chunks = [self._chunks[n - 1] for n in having]
+        scores = await self._scorer.scores([stated], chunks, question=self._question)
         order = np.argsort(-scores[0], kind="stable").tolist()
         passages = tuple(having[place] for place in order)
         support = float(scores[0, order[0]])
@@ -323,8 +328,9 @@ def _without_figures(claim: str) -> str:
 
 
 def _has_words(wanted: str, text: str) -> bool:
-    """True if a text has these words, or is in another language."""
-    return _in_two_languages(wanted, text) or shared_grams(wanted, text) >= MIN_COVERAGE
+    """True if a text has these words, accents aside, or is in another language."""
+    has = shared_grams(without_accents(wanted), without_accents(text)) >= MIN_COVERAGE
+    return has or _in_two_languages(wanted, text)
 
 
 def _in_two_languages(text: str, other: str) -> bool:

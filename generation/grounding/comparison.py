@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
+from generation.grounding.answer_fit import Answer, AnswerFit
 from generation.grounding.phrases import Fit, Surroundings, fit_of, fits, read_words
 from rag.inference.arithmetic import product
 from rag.text.figures import figures
@@ -18,6 +20,7 @@ from rag.types import Chunk, Float32Array, TokenVectors
 FEATURES = (
     *("likeness", "astray", "rivals", "number_rivals", "standing"),
     *("number_missing", "number_astray", "negated", "denied"),
+    *("answers", "answer_astray", "answer_rivals", "answer_standing"),
 )
 """What a comparison measures: attributes of `Comparison`."""
 NEARER = 2.5
@@ -69,6 +72,7 @@ class ReadPassage:
     """
 
     def __init__(self, chunk: Chunk, tokens: TokenVectors) -> None:
+        self._chunk = chunk
         self.vectors = tokens.vectors
         self.text = passage_text(chunk)
         self._folded = _folded(self.text)
@@ -86,14 +90,47 @@ class ReadPassage:
         self._tokens = tokens
 
     @cached_property
+    def rest(self) -> Chunk | None:
+        """The chunk from the last sentence on that the encoder has read whole, if it was cut.
+
+        None if all of it was read. A sentence longer than the window is not read to its end.
+        """
+        read = int(self._tokens.spans[-1, 1]) if len(self._tokens.spans) else 0
+        if not _WORD.search(self.text, read):
+            return None
+        edge = read - len(heading_text(self._chunk))
+        spans = sentence_spans(self._chunk.text)
+        first = max(1, sum(end <= edge for _, end in spans) - 1)
+        if first >= len(spans):
+            return None
+        start = spans[first][0]
+        return replace(self._chunk, text=self._chunk.text[start:], start=self._chunk.start + start)
+
+    @cached_property
     def surroundings(self) -> Surroundings:
         """Its words and the distances between them."""
         return Surroundings(self.text, self._tokens, self.ranges)
 
     @cached_property
+    def closeness(self) -> Float32Array:
+        """float32[tokens, tokens]: the nearness of a negation to a word, 1 on the diagonal."""
+        closeness: Float32Array = self.surroundings.nearness**NEARER
+        return closeness
+
+    @cached_property
     def negations(self) -> list[int]:
         """The tokens with which negations begin."""
         return _negations(self.text, self._tokens)
+
+    def nearest(self, cosines: Float32Array) -> Float32Array:
+        """Returns float32[tokens, sentences]: the best cosine with a sentence or the titles above.
+
+        `cosines` is float32[tokens, passage tokens].
+        """
+        titles = cosines[:, : self.titles_end].max(axis=1, initial=-1.0)
+        near = np.stack([cosines[:, a:b].max(axis=1) for a, b in self.ranges], axis=1)
+        nearest: Float32Array = np.maximum(near, titles[:, None])
+        return nearest
 
     def quoted(self, claim: str) -> bool:
         """True if the passage has all of the claim's words in one piece."""
@@ -113,13 +150,14 @@ class Comparison:
             of the differences of cosines, 0 to 2.
     """
 
-    def __init__(self, claim: ReadClaim, passage: ReadPassage) -> None:
+    def __init__(
+        self, claim: ReadClaim, passage: ReadPassage, answer: Answer | None = None
+    ) -> None:
         self._claim = claim
         self._passage = passage
+        self._answer = AnswerFit(answer, passage) if answer else None
         self._cosines = product(claim.vectors, passage.vectors)
-        titles = self._cosines[:, : passage.titles_end].max(axis=1, initial=-1.0)
-        near = np.stack([self._cosines[:, a:b].max(axis=1) for a, b in passage.ranges], axis=1)
-        near = np.maximum(near, titles[:, None])  # [claim tokens, sentences]
+        near = passage.nearest(self._cosines)
         self._likenesses: Float32Array = claim.weights @ near
         best = int(np.argmax(self._likenesses))
         self.likeness = float(self._likenesses[best])
@@ -157,14 +195,42 @@ class Comparison:
     def negated(self) -> float:
         """How many negations the claim has more than the passage has near the matched words.
 
-        A negation there counts from 0, far from them, to 1.
+        A negation there counts from 0, far from them, to 1. Those of a question that the claim
+        answers are not counted.
         """
-        return max(0.0, len(self._claim.negations) - self._denials)
+        count = len(self._claim.negations)
+        given = self._answer.negations if self._answer else 0
+        return max(0.0, min(count - sum(self._denials[:count]), count - given))
 
     @property
     def denied(self) -> float:
-        """How much more of a negation the passage has there than the claim."""
-        return max(0.0, self._denials - len(self._claim.negations))
+        """How much more of a negation the passage has there than the claim.
+
+        1 if the claim restates a question and leaves a negation of it out.
+        """
+        if self._answer and self._answer.negations > len(self._claim.negations):
+            return 1.0
+        return max(0.0, sum(self._denials[:1]) - len(self._claim.negations))
+
+    @property
+    def answers(self) -> bool:
+        """True if the claim restates the question, with other words as its answer."""
+        return self._answer is not None
+
+    @property
+    def answer_astray(self) -> float:
+        """`AnswerFit.astray`; 0 if the claim does not restate the question."""
+        return self._answer.astray if self._answer else 0.0
+
+    @property
+    def answer_rivals(self) -> float:
+        """`AnswerFit.rivals`; 0 if the claim does not restate the question."""
+        return self._answer.rivals if self._answer else 0.0
+
+    @property
+    def answer_standing(self) -> float:
+        """`AnswerFit.standing`; 0 if the claim does not restate the question."""
+        return self._answer.standing if self._answer else 0.0
 
     @cached_property
     def _fit(self) -> Fit:
@@ -187,24 +253,30 @@ class Comparison:
         return float(bool(wanted and missing_figures(text, [passage.text]))), astray
 
     @cached_property
-    def _denials(self) -> float:
-        """How near a negation of the passage is to what the claim matches, 0 to 1.
+    def _denials(self) -> list[float]:
+        """How near each negation of the passage is to what the claim matches, 0 to 1, descending.
 
         It is relative to the place of the passage that is nearest to that.
         """
         affirmed, body = self._claim.affirmed, self._passage.surroundings.body
         if not self._passage.negations or not body or not affirmed.any():
-            return 0.0
-        near = affirmed @ fits(self._cosines, self._passage.surroundings.nearness**NEARER)
+            return []
+        near = affirmed @ fits(self._cosines, self._passage.closeness)
         highest = float(near[body].max())
-        return min(1.0, float(near[self._passage.negations].max()) / highest) ** SHARPNESS
+        denials = near[self._passage.negations].tolist()
+        return sorted((min(1.0, d / highest) ** SHARPNESS for d in denials), reverse=True)
 
 
-def compare(claim: ReadClaim, passage: ReadPassage) -> Comparison | None:
-    """Compares a claim with a passage; None if one of the two has no words."""
+def compare(
+    claim: ReadClaim, passage: ReadPassage, answer: Answer | None = None
+) -> Comparison | None:
+    """Compares a claim, and its answer to a question, with a passage.
+
+    None if claim or passage have no words.
+    """
     if not passage.ranges or not claim.weights.any():
         return None
-    return Comparison(claim, passage)
+    return Comparison(claim, passage, answer)
 
 
 def _negations(text: str, tokens: TokenVectors) -> list[int]:

@@ -7,17 +7,19 @@ import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from generation.grounding.answer_fit import answer_of
 from generation.grounding.calibration import Regression
-from generation.grounding.comparison import ReadClaim, ReadPassage, compare
+from generation.grounding.comparison import Comparison, ReadClaim, ReadPassage, compare
 from rag.protocols import SupportScorer, TokenEmbedder
 from rag.text.passages import heading_text, passage_text
 from rag.text.sentences import sentence_spans
-from rag.types import Chunk, Float32Array, TokenVectors
+from rag.types import Chunk, Float32Array
 
 WEIGHTS = Path(__file__).with_name("groundedness.json")
 """Written by `python -m eval.calibration.groundedness`; the file names the data it was fitted
@@ -25,8 +27,19 @@ on."""
 IRRELEVANT = 0.02
 """Relevance below which the relations and details of a claim are not compared."""
 
+Parts = Sequence[ReadPassage]
+"""The parts of a chunk, each short enough for the encoder's window; mostly one."""
+
 KNOWN_PASSAGES = 32
 """Passages that are kept, of up to 0.7 MB: those of a few answers that are written at once."""
+
+
+class Compared(Protocol):
+    """A comparison, or its features under their names."""
+
+    @property
+    def answers(self) -> bool:
+        """True if the claim restates the question, with other words as its answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,24 +51,27 @@ class GroundingModel:
             from others.
         relations: that the passage relates the parts of the claim so; distinguishes claims from
             those with another answer.
+        answers: the same for a claim that restates the question, whose answer is known then.
         details: that its numbers and negations are right; distinguishes claims from those with
             another number or another negation.
     """
 
     relevance: Regression
     relations: Regression
+    answers: Regression
     details: Regression
 
-    def probability(self, features: object) -> float:
+    def probability(self, features: Compared, best: float = 0.0) -> float:
         """Returns the probability that a passage supports a claim, from a `Comparison`.
 
-        The relevance alone where it is below `IRRELEVANT`: the product is not higher.
+        The relevance alone where it is below `IRRELEVANT`, or below the probability of the `best`
+        other passage: the product is not higher.
         """
         relevance = self.relevance.probability(features)
-        if relevance < IRRELEVANT:
+        if relevance < max(IRRELEVANT, best):
             return relevance
-        relations = self.relations.probability(features)
-        return relevance * relations * self.details.probability(features)
+        parts = self.answers if features.answers else self.relations
+        return relevance * parts.probability(features) * self.details.probability(features)
 
 
 def load_grounding(path: Path = WEIGHTS) -> GroundingModel:
@@ -77,8 +93,13 @@ class ClaimScorer(Protocol):
             UpstreamError: The model failed.
         """
 
-    async def scores(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
+    async def scores(
+        self, claims: Sequence[str], chunks: Sequence[Chunk], *, question: str = ""
+    ) -> Float32Array:
         """Returns float32[claims, chunks], 0 to 1: the support of each claim by each passage.
+
+        Where another passage supports a claim better, it may be an upper bound. `question` is the
+        one that the claims answer, if there is one.
 
         Raises:
             BusyError: Too many calls wait for the model.
@@ -95,7 +116,7 @@ class Grounding:
     def __init__(self, embedder: TokenEmbedder, model: GroundingModel) -> None:
         self._embedder = embedder
         self._model = model
-        self._known: OrderedDict[tuple[str, str], ReadPassage] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], Parts] = OrderedDict()
 
     async def score(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
         """Returns float32[claims], 0 to 1: the support of each claim by its best passage.
@@ -104,22 +125,28 @@ class Grounding:
         """
         return _best(await self.scores(claims, chunks))
 
-    async def scores(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
-        """Returns float32[claims, chunks], 0 to 1: the support of each claim by each passage."""
-        claim_vectors, passages = await asyncio.gather(
-            self._embedder.embed_tokens(claims, kind="query"), self._read(chunks)
-        )
-        return await asyncio.to_thread(self._scores, claims, claim_vectors, passages)
+    async def scores(
+        self, claims: Sequence[str], chunks: Sequence[Chunk], *, question: str = ""
+    ) -> Float32Array:
+        """Returns float32[claims, chunks], 0 to 1: the support of each claim by each passage.
 
-    async def _read(self, chunks: Sequence[Chunk]) -> list[ReadPassage]:
+        An upper bound, the relevance, where another passage supports it better. Of a claim that
+        restates the question, the words that it adds have to stand where a passage answers it.
+        """
+        texts = [*claims, question] if question else claims
+        vectors, passages = await asyncio.gather(
+            self._embedder.embed_tokens(texts, kind="query"), self._read(chunks)
+        )
+        read = [*map(ReadClaim, texts, vectors)]
+        asked = read.pop() if question else None
+        return await asyncio.to_thread(self._scores, read, passages, asked)
+
+    async def _read(self, chunks: Sequence[Chunk]) -> Sequence[Parts]:
         """Returns the chunks with their data for comparison, those that are not known read anew."""
         keys = [(heading_text(chunk), chunk.text) for chunk in chunks]
         found = {key: self._known[key] for key in keys if key in self._known}
         new = {key: chunk for key, chunk in zip(keys, chunks, strict=True) if key not in found}
-        texts = [passage_text(chunk) for chunk in new.values()]
-        vectors = await self._embedder.embed_tokens(texts, kind="passage")
-        for (key, chunk), tokens in zip(new.items(), vectors, strict=True):
-            found[key] = ReadPassage(chunk, tokens)
+        found |= zip(new, await read_parts(self._embedder, [*new.values()]), strict=True)
         for key in keys:
             self._known[key] = found[key]
             self._known.move_to_end(key)
@@ -128,22 +155,37 @@ class Grounding:
         return [found[key] for key in keys]
 
     def _scores(
-        self,
-        claims: Sequence[str],
-        claim_vectors: Sequence[TokenVectors],
-        passages: Sequence[ReadPassage],
+        self, claims: Sequence[ReadClaim], passages: Sequence[Parts], question: ReadClaim | None
     ) -> Float32Array:
         scores = np.zeros((len(claims), len(passages)), np.float32)
-        for i, (text, tokens) in enumerate(zip(claims, claim_vectors, strict=True)):
-            claim = ReadClaim(text, tokens)
-            scores[i] = [self._support(claim, passage) for passage in passages]
+        for row, claim in zip(scores, claims, strict=True):
+            answer = answer_of(claim, question)
+            compared: list[tuple[float, int, Comparison]] = []
+            for place, parts in enumerate(passages):
+                if any(part.quoted(claim.text) for part in parts):
+                    row[place] = 1.0
+                    continue
+                found = (compare(claim, part, answer) for part in parts)
+                compared += [(each.likeness, place, each) for each in found if each]
+            # The likeliest come first: others then take less time.
+            for _, place, comparison in sorted(compared, key=itemgetter(0), reverse=True):
+                probability = self._model.probability(comparison, best=float(row.max()))
+                row[place] = max(row[place], probability)
         return scores
 
-    def _support(self, claim: ReadClaim, passage: ReadPassage) -> float:
-        if passage.quoted(claim.text):
-            return 1.0
-        comparison = compare(claim, passage)
-        return self._model.probability(comparison) if comparison else 0.0
+
+async def read_parts(embedder: TokenEmbedder, chunks: Sequence[Chunk]) -> Sequence[Parts]:
+    """Returns chunks with their data for comparison, in the parts that the encoder can read."""
+    found: list[list[ReadPassage]] = [[] for _ in chunks]
+    unread = dict(enumerate(chunks))
+    while unread:
+        texts = [passage_text(chunk) for chunk in unread.values()]
+        vectors = await embedder.embed_tokens(texts, kind="passage")
+        for (place, chunk), tokens in zip(unread.items(), vectors, strict=True):
+            found[place].append(ReadPassage(chunk, tokens))
+        rests = {place: found[place][-1].rest for place in unread}
+        unread = {place: rest for place, rest in rests.items() if rest}
+    return found
 
 
 class EntailedGrounding:
@@ -165,8 +207,12 @@ class EntailedGrounding:
         """
         return _best(await self.scores(claims, chunks))
 
-    async def scores(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
+    async def scores(
+        self, claims: Sequence[str], chunks: Sequence[Chunk], *, question: str = ""
+    ) -> Float32Array:
         """Returns float32[claims, chunks], 0 to 1: the support of each claim by each passage.
+
+        `question` is the one that the claims answer, if there is one.
 
         Raises:
             BusyError: Too many calls wait for the model.

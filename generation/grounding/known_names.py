@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from generation.grounding.typing_errors import LONG, distance
+from rag.text.folding import without_accents
 from rag.text.languages import language_of
 
 NO_NOUNS = frozenset({"de"})
@@ -16,11 +18,30 @@ SHORTEST_STEM = 4
 """Letters that remain of a name without its ending."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_ENDING = r"(?:['’]s|y|s|n|ns|ans?|ians?|es|ese|ish|ism|ists?|ers?|ic)"
+_ENDING = r"(?:['’]s|y|s|n|ns|ans?|ians?|es|ese|ish|ism|ists?|ers?|ern|ic)"
 """Endings of names and of the words made from them: Germany, German; Russia, Russians."""
 _ENDED = re.compile(rf"{_ENDING}\Z")
-_BETWEEN = r"(?:[\s.-]+[a-z]{1,3})?[\s.-]+"
-"""Between the words of a name: "Bank of England"."""
+_BETWEEN = r"(?:[\s.-]+[a-z]{1,3}){0,2}[\s.-]+"
+"""Between the words of a name: "Bank of England", "Member of the Scottish Parliament"."""
+_ONE_NAME = (
+    "france french frenchman frenchmen",
+    "england english englishman englishmen",
+    "britain british briton britons",
+    "netherlands holland dutch",
+    "spain spanish spaniard spaniards",
+    "poland polish pole poles",
+    "denmark danish dane danes",
+    "sweden swedish swede swedes",
+    "finland finnish finn finns",
+    "ireland irish",
+    "scotland scottish scots",
+    "wales welsh",
+    "switzerland swiss",
+    "greece greek greeks",
+    "turkey turkish turk turks",
+)
+"""Words of one country that share no beginning, or a short one."""
+_OTHERS = {word: frozenset(line.split()) for line in _ONE_NAME for word in line.split()}
 
 
 def words(text: str) -> list[str]:
@@ -33,16 +54,18 @@ class KnownNames:
 
     A name is known in another form of it ("German" by "Germany", "Protestantism" by "Protestants"),
     and by the words whose initials it has: "US" by "United States", and the other way round.
+    Accents do not matter, nor does one wrong letter behind the first in a long name.
     """
 
     def __init__(self, text: str) -> None:
+        text = without_accents(text)
         self._text = text
         self._lower = text.lower()
         self._words = frozenset(words(self._lower))
 
     def missing(self, claim: str) -> list[str]:
         """Returns words with a capital, inside a sentence, that the text lacks; each once."""
-        stated = words(claim)
+        stated = words(without_accents(claim))
         names = dict.fromkeys(word for word in stated[1:] if word[0].isupper())
         missing = [name for name in names if not self._has(name)]
         if not missing or language_of(claim) in NO_NOUNS:
@@ -53,15 +76,25 @@ class KnownNames:
     def _has(self, name: str) -> bool:
         lower = name.lower()
         parts = (lower, *re.split("[-'’]", lower))
-        if not self._words.isdisjoint(parts):
+        if not all(self._words.isdisjoint(_OTHERS.get(part, {part})) for part in parts):
             return True
         forms = {form for part in parts for form in _forms(part)}
-        return _stands_in(self._lower, "|".join(forms)) or self._spells_out(name)
+        return _stands_in(self._lower, "|".join(forms)) or (
+            self._spells_out(name) or self._misspells(lower)
+        )
 
     def _spells_out(self, name: str) -> bool:
         """True if the text has words with the letters of an acronym as initials."""
         acronym = name.isupper() and 1 < len(name) <= LONGEST_ACRONYM
         return acronym and _stands_in(self._text, _BETWEEN.join(rf"{c}\w*" for c in name))
+
+    def _misspells(self, name: str) -> bool:
+        """True if the text has a long word that differs from the name by one letter."""
+        return len(name) >= LONG and any(
+            word[0] == name[0] and abs(len(word) - len(name)) <= 1 and distance(word, name) == 1
+            for word in self._words
+            if len(word) >= LONG
+        )
 
     def _has_initials(self, run: Sequence[str]) -> bool:
         initials = r"\.?".join(re.escape(word[0]) for word in run)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rag.inference.arithmetic import product
 from rag.types import Float32Array, Span, TokenVectors
@@ -144,21 +146,29 @@ class Surroundings:
         self.titles_end = starts[0] if starts else 0
         self.words = read_words(text, tokens, frozenset(starts))
         self.title_stems = {w.stem for w in self.words if w.start < self.titles_end}
-        self._long = [w for w in self.words if w.shape != "short" and w.start >= self.titles_end]
-        self.body = [word.start for word in self._long]
+        long = [w for w in self.words if w.shape != "short" and w.start >= self.titles_end]
+        self.body = [word.start for word in long]
+        self._starts = np.array(self.body, np.int32)
+        self._of_shape = {
+            shape: np.array([word.shape == shape for word in long], np.bool_)
+            for shape in {word.shape for word in long}
+        }
+        self._at_stem: dict[str, list[int]] = {}
+        for i, word in enumerate(long):
+            self._at_stem.setdefault(word.stem, []).append(i)
         self.at: dict[str, list[int]] = {}
         for i, word in enumerate(self.words):
             self.at.setdefault(word.text, []).append(i)
         places = self._places(text, tokens, starts)
         self.nearness: Float32Array = np.exp(-np.abs(places[:, None] - places))
 
-    def others(self, stems: Collection[str]) -> dict[Shape, list[int]]:
+    def others(self, stems: AbstractSet[str]) -> dict[Shape, npt.NDArray[np.int32]]:
         """Returns the first tokens of the long words below the titles without these stems."""
-        found: dict[Shape, list[int]] = {}
-        for word in self._long:
-            if word.stem not in stems:
-                found.setdefault(word.shape, []).append(word.start)
-        return found
+        kept = np.ones(len(self.body), np.bool_)
+        for stem in self._at_stem.keys() & stems:
+            kept[self._at_stem[stem]] = False
+        found = {shape: self._starts[kept & of_shape] for shape, of_shape in self._of_shape.items()}
+        return {shape: starts for shape, starts in found.items() if len(starts)}
 
     def _places(self, text: str, tokens: TokenVectors, starts: Sequence[int]) -> Float32Array:
         """Returns float32[tokens]: the distance of each token from the beginning, / REACH."""
@@ -224,7 +234,7 @@ def fit_of(
     shapes = [untitled[k].shape for k in partial]
     rivals = passage.others({word.stem for word in words})
     odds = [
-        _log_odds(fit[row, rivals[shape]], own[row]) if shape in rivals else math.log(NO_RIVAL)
+        log_odds(fit[row, rivals[shape]], own[row]) if shape in rivals else math.log(NO_RIVAL)
         for row, shape in enumerate(shapes)
     ]
     numbers = [odd for odd, shape in zip(odds, shapes, strict=True) if shape == "number"]
@@ -232,21 +242,22 @@ def fit_of(
         rivals=sum(odds) / len(odds),
         number_rivals=max(numbers, default=0.0),
         standing=float(
-            shares[partial] @ _standings(fit[:, passage.body], own) / shares[partial].sum()
+            shares[partial] @ standings(fit[:, passage.body], own) / shares[partial].sum()
         ),
     )
 
 
-def _log_odds(rivals: Float32Array, own: float) -> float:
+def log_odds(rivals: Float32Array, own: float) -> float:
+    """Returns the logarithm of the odds of rivals with these fits against a place with its own."""
     return math.log(float(np.exp((rivals - own) / TEMPERATURE).sum()) + NO_RIVAL)
 
 
-def _standings(fit: Float32Array, own: Float32Array) -> Float32Array:
+def standings(fit: Float32Array, own: Float32Array) -> Float32Array:
     """Returns float32[phrases] for float32[phrases, words] and float32[phrases]."""
     logs = np.log(fit + np.float32(_SMALL))
     above = np.log(own + np.float32(_SMALL)) - logs.mean(axis=1)
-    standings: Float32Array = above / (logs.std(axis=1) + np.float32(_SPREAD))
-    return standings
+    found: Float32Array = above / (logs.std(axis=1) + np.float32(_SPREAD))
+    return found
 
 
 def phrases(words: Sequence[Word], passage: Surroundings) -> Iterator[Phrase]:

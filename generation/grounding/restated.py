@@ -22,7 +22,8 @@ from rag.types import Cell, Span
 
 SHORT_WORD = 3
 """Letters, at most, of a word that may be an article or a preposition."""
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w+(?:\+\+|#(?!\w))?")
+"""A word, with the signs behind it in "C++" and "C#"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,16 +54,16 @@ def _nearest(word: str, known: Counter[str]) -> str | None:
     """Returns the most frequent of the nearest words; None if none is near enough."""
     most = 2 if len(word) >= LONG else 1
     near = [
-        (distance, -count, other)
+        (away, -count, other)
         for other, count in known.items()
         if abs(len(other) - len(word)) <= most
         and other[0] in word[:2]
-        and (distance := _distance(word, other)) <= most
+        and (away := distance(word, other)) <= most
     ]
     return min(near)[2] if near else None
 
 
-def _distance(a: str, b: str) -> int:
+def distance(a: str, b: str) -> int:
     """Returns the letters to change, add, drop or swap with the next (Damerau 1964)."""
     before: list[int] = []
     row = list(range(len(b) + 1))

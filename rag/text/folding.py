@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -24,6 +25,7 @@ _DROPPED = (
     (0xFE00, 0xFE0F),  # variants of glyphs
     (0xFEFF, 0xFEFF),
 )
+_ACCENTS = re.compile("[\u0300-\u036f]+")
 _SAME = {"İ": "i", "ı": "i", "ß": "ss", "ẞ": "ss", "ς": "σ", "’": "'", "‘": "'", "ʼ": "'"}  # noqa: RUF001
 
 
@@ -51,3 +53,10 @@ def folded(text: str) -> str:
     if text.isascii():
         return text
     return unicodedata.normalize("NFKC", text).translate(_FOLDED)
+
+
+def without_accents(text: str) -> str:
+    """Returns the text with letters of the plain alphabet: "Besançon" is "Besancon"."""
+    if text.isascii():
+        return text
+    return _ACCENTS.sub("", unicodedata.normalize("NFKD", text.replace("ß", "ss")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _FUNCTION_WORDS = {
     "en": "the of and to in is that for with are be by this from at an or it must may you your not",
@@ -24,6 +25,7 @@ READ = 2_000
 """Characters of a text that are read."""
 
 
+@lru_cache(maxsize=256)
 def language_of(text: str) -> str | None:
     """Returns the language, `en`, `de`, `fr`, `es`, `it`, `pt` or `nl`; None if none is likeliest.
 

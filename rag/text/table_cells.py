@@ -84,6 +84,7 @@ def table_lines(chunk: Chunk) -> tuple[list[Row], list[Span]]:
             # A chunk may begin within a row, and the header of a wide table lacks columns.
             known = len(values) <= len(columns) and len(header) < _WHOLE_HEADER
             known &= not (inside and start == 0) or len(values) == len(columns)
+            known &= _has_pipes_around(line) == _has_pipes_around(header)
             if cells := _cells(columns if known else (), values):
                 rows.append(Row(start=start, end=end, header=span, above=header, cells=cells))
     return rows, others
@@ -106,7 +107,7 @@ def _begins_with_header(chunk: Chunk, run: list[Span]) -> bool:
     first, second = (chunk.text[slice(*line)] for line in run[:2])
     if _RULE.fullmatch(second):
         return len(run) > 2  # noqa: PLR2004 - header, rule, and a row
-    if first.startswith("|"):
+    if _has_pipes_around(first):
         return False
     begun = run[0][0] > 0 or chunk.start == 0
     return begun or not any(_FIGURE.fullmatch(cell) for cell in cells_of(first))
@@ -118,12 +119,18 @@ def row_at(chunk: Chunk, start: int) -> Row:
 
 
 def cells_of(line: str) -> tuple[str, ...]:
-    r"""Returns the cells of a row, without the pipes around it; "\|" in a cell is "|"."""
-    line = line.strip()
-    cells = [cell.strip().replace("\\|", "|") for cell in _BETWEEN.split(line)]
-    first = 1 if len(cells) > 1 and line.startswith("|") else 0
+    r"""Returns the cells of a row, without the pipes around it; "\|" in a cell is "|".
+
+    A pipe at the beginning alone stands behind an empty cell.
+    """
+    cells = [cell.strip().replace("\\|", "|") for cell in _BETWEEN.split(line.strip())]
+    first = 1 if _has_pipes_around(line) else 0
     last = len(cells) - 1 if len(cells) > first + 1 and not cells[-1] else len(cells)
     return tuple(cells[first:last])
+
+
+def _has_pipes_around(line: str) -> bool:
+    return line.lstrip().startswith("|") and _BETWEEN.split(line.rstrip())[-1] == ""
 
 
 def _cells(columns: tuple[str, ...], values: tuple[str, ...]) -> tuple[Cell, ...]:

@@ -66,7 +66,7 @@ async def test_the_passage_that_carries_a_claim_best_counts(grounding: Grounding
     alone = [await grounding.score(claims, [chunk]) for chunk in (WATT, ROME)]
     assert together.dtype == np.float32
     assert together == pytest.approx(np.maximum(*alone), abs=1e-5)
-    assert min(together) > 0.5
+    assert min(together) > 0.4
 
 
 async def test_scores_tell_the_passages_apart(grounding: Grounding) -> None:
@@ -118,6 +118,54 @@ async def test_a_negation_that_the_passage_has_is_no_mismatch(grounding: Groundi
     assert affirmed < 0.2 < denied
 
 
+async def test_each_negation_of_a_claim_needs_its_own(grounding: Grounding) -> None:
+    rules = make_chunk("Dogs that are not vaccinated must not enter the garden.", title="Garden")
+    once, twice = await grounding.score(
+        [
+            "Dogs must not enter the garden.",
+            "The garden must not be entered by dogs not vaccinated.",
+        ],
+        [make_chunk("Dogs must not enter the garden, even on a leash.", title="Garden"), rules],
+    )
+    assert min(once, twice) > 0.4
+    more = "The garden must not be entered by dogs not vaccinated and never by others."
+    (denied,) = await grounding.score([more], [rules])
+    assert denied < 0.1
+
+
+async def test_the_end_of_a_passage_longer_than_the_window_is_read(grounding: Grounding) -> None:
+    filler = " ".join(f"The pump of house {n} was checked by the team in May." for n in range(60))
+    long = make_chunk(f"{filler} {WATT.text}", title="Pumps")
+    (score,) = await grounding.score(["Watt's patent on the engine is from 1769."], [long])
+    (alone,) = await grounding.score(["Watt's patent on the engine is from 1769."], [WATT])
+    assert alone > 0.4
+    assert score > 0.4
+
+
+async def test_an_answer_has_to_stand_where_the_question_is_answered(grounding: Grounding) -> None:
+    question = "Who built the first steam locomotive?"
+    right, wrong = (
+        await grounding.scores(
+            [
+                "The first steam locomotive was built by Richard Trevithick.",
+                "The first steam locomotive was built by James Watt.",
+            ],
+            [WATT],
+            question=question,
+        )
+    )[:, 0]
+    assert wrong < 0.4 < right
+
+
+async def test_a_negation_of_the_question_is_given(grounding: Grounding) -> None:
+    claim = "Rome could not be built in a day."
+    question = "Which city could not be built in a day?"
+    rome = make_chunk("It is impossible to build a city like Rome in a day. Its walls are long.")
+    ((asked,),) = await grounding.scores([claim], [rome], question=question)
+    ((alone,),) = await grounding.scores([claim], [rome])
+    assert alone < 0.1 < asked
+
+
 async def test_what_claims_nothing_is_not_scored(grounding: Grounding) -> None:
     answer = "## Steam\n\nThe condenser of Watt's engine was separate. [1] Rome sank. Why?"
     claims = claims_of(answer)
@@ -166,3 +214,11 @@ def test_without_data_fitting_says_that_it_was_skipped(
     assert main(["--data", str(tmp_path), "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith("Skipped: ")
     assert not out.exists()
+
+
+async def test_a_negation_alone_is_no_answer(grounding: Grounding) -> None:
+    question = "The separate condenser saved three quarters of the coal."
+    claim = "The separate condenser never saved three quarters of the coal."
+    ((asked,),) = await grounding.scores([claim], [WATT], question=question)
+    ((alone,),) = await grounding.scores([claim], [WATT])
+    assert asked == alone < 0.1

@@ -41,3 +41,25 @@ def test_another_name_is_missing(claim: str, missing: list[str]) -> None:
 
 def test_nouns_of_german_are_no_names() -> None:
     assert KnownNames(TEXT).missing("Das ist der Preis für die Hütte und das Haus.") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "claim"),
+    [
+        ("It is by Ms Kücükdeveci.", "The case is Kucukdeveci."),
+        ("It is by Weiss and Citroen.", "Later came Weiß and Citroën."),
+        ("It was founded in France by Dutchmen.", "It is French."),
+        ("It is in the Netherlands.", "It is Dutch."),
+        ("It lies to the East.", "It is Eastern."),
+        ("A Member of the Scottish Parliament spoke.", "It was an MSP."),
+        ("Governor Vaudreuil signed it.", "It was signed by Vaudreil."),
+    ],
+)
+def test_a_name_is_known_in_another_spelling(text: str, claim: str) -> None:
+    assert KnownNames(text).missing(claim) == []
+    assert KnownNames("Nothing of it.").missing(claim) != []
+
+
+@pytest.mark.parametrize("claim", ["It is by Johnston.", "It is Spanish.", "It is by Maudreuil."])
+def test_a_name_like_another_is_missing(claim: str) -> None:
+    assert KnownNames("Johnson met France and Vaudreuil.").missing(claim) != []

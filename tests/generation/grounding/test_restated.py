@@ -117,3 +117,10 @@ def test_a_part_of_a_sentence_is_restated_in_other_forms(claim: str, sentence: i
     at = TEXT.index("No more")
     spans = [(0, at - 1), (at, len(TEXT))]
     assert found == (None if sentence is None else spans[sentence])
+
+
+def test_signs_behind_a_word_are_part_of_it() -> None:
+    rows = table_lines(make_chunk("Language | Variance\nC# | invariant\nC++ | none"))[0]
+    assert restated_row("For C++, Variance is none.", rows, "") == rows[1]
+    assert restated_row("For C++, Variance is invariant.", rows, "") is None
+    assert misstates("For C++, Variance is invariant.", [(rows, "")])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.text.folding import folded
+from rag.text.folding import folded, without_accents
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,12 @@ def test_what_reads_the_same_is_the_same(written: str, same: str) -> None:
 def test_folding_again_changes_nothing(text: str) -> None:
     once = folded(folded(text))
     assert folded(once) == once
+
+
+def test_accents_are_left_out() -> None:
+    assert without_accents("Besançon, Kücükdeveci, Weiß, Łódź, İzmir") == (
+        "Besancon, Kucukdeveci, Weiss, Łodz, Izmir"
+    )
 
 
 def test_a_long_text_stays_as_it_is() -> None:

@@ -31,6 +31,7 @@ def written(text: str, *, start: int = 0, above: str = "") -> list[str]:
         ("  | a |  | c |", ("a", "", "c")),
         (r"a \| b | c", ("a | b", "c")),
         ("a | | c", ("a", "", "c")),
+        (" | b", ("", "b")),
         ("|", ("",)),
         ("a", ("a",)),
     ],
@@ -45,6 +46,15 @@ def test_a_row_has_the_names_of_its_columns() -> None:
     rows, others = table_lines(chunk(text))
     assert rows[0].cells[1] == Cell(column="Price", value="4.50")
     assert [text[a:b] for a, b in others] == ["Item | Price | Unit"]
+
+
+def test_an_empty_cell_at_the_beginning_is_a_column_too() -> None:
+    text = "Prices below.\n\n | Rope | Hook\nShop | 4.50 | 3.10\n | 4 | 3"
+    assert written(text) == ["Shop; Rope: 4.50; Hook: 3.10", "Rope: 4; Hook: 3"]
+    assert written("Item | Price\n| Rope | 4.50 |\nHook | 3.10") == [
+        "Rope; 4.50",  # its pipes are not those of the header
+        "Item: Hook; Price: 3.10",
+    ]
 
 
 def test_markdown_has_a_rule_below_the_header() -> None:
