@@ -44,7 +44,10 @@ async def with_hops(
     The names in each of the best `hops` hits are searched for, in one request to the index; their
     hits take turns. Each has the third hit's score, and its place among them as its rank in `hop`.
     """
-    vectors = {hit.chunk.id: _second_query(query.text, hit.chunk, encoder) for hit in hits[:hops]}
+    if query.top_k <= FIRST:
+        return list(hits)
+    asked = encoder.encode([query.text])[0]
+    vectors = {hit.chunk.id: _second_query(asked, hit.chunk, encoder) for hit in hits[:hops]}
     legs = {
         chunk_id: Leg(name="sparse", vector=vector, limit=EACH + 1, where=query.where)
         for chunk_id, vector in vectors.items()
@@ -72,10 +75,10 @@ async def with_hops(
     return without_duplicates([*hits[:FIRST], *second, *rest])[: query.top_k]
 
 
-def _second_query(question: str, chunk: Chunk, encoder: SparseEncoder) -> SparseVector | None:
+def _second_query(asked: SparseVector, chunk: Chunk, encoder: SparseEncoder) -> SparseVector | None:
     """Returns the terms of a passage's names, and the question's that it lacks; None if no name."""
     names = " ".join(filter(_is_name, _WORD.findall(chunk.text)))
-    asked, named, read = encoder.encode([question, names, passage_text(chunk)])
+    named, read = encoder.encode([names, passage_text(chunk)])
     new = np.setdiff1d(named.indices, asked.indices)
     if not len(new):
         return None

@@ -66,7 +66,7 @@ class HybridRetriever:
             rrf_k: see `rrf`.
             weights: of the legs, by name, as for `rrf`; one of weight 0 is not searched.
             seconds: time limit of the embedder; after it the dense leg is left out.
-            reads: tells if the embedder can read a question; None: it reads all. One that it cannot
+            reads: True if the embedder can read a question; None: it reads all. One that it cannot
                 read is searched for by BM25, if that has a weight, and the embedder reranks
                 nothing.
             reranking: scores the best candidates and orders all by it; None: RRF alone orders.

@@ -73,7 +73,9 @@ class QueryEncoder:
                     raise
                 degraded = (trace.degrade("dense", error),)
         if self._has_weight("sparse"):
-            with trace.span("encode"):
+            with trace.span("encode") as span:
+                if not is_read:
+                    span.attributes["left_out"] = "dense: the embedder does not know the script"
                 sparse = self._encoder.encode([query.text])[0]
                 legs.append(Leg(name="sparse", vector=sparse, limit=limit, where=query.where))
         return EncodedQuery(legs, degraded, is_read)

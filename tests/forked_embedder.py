@@ -21,6 +21,7 @@ _DTYPES: tuple[Dtype, ...] = ("auto", "float32")
 _LOADED = {
     (minilm_folder(), dtype, LANES): _load_bert(minilm_folder(), None, dtype, LANES)
     for dtype in _DTYPES
+    if not loading.sees_gpu()  # a fork cannot use what its parent has on a GPU
 }
 
 

@@ -111,6 +111,14 @@ async def test_where_no_hit_has_a_name_nothing_is_searched(index: Searched, scop
     assert index.searches == []
 
 
+async def test_where_the_first_hits_are_all_that_is_wanted_nothing_is_searched(
+    index: Searched, hits: list[Hit], scope: Scope
+) -> None:
+    query = Query(text=QUESTION, scope=scope, top_k=FIRST)
+    assert await hopped(index, hits[:FIRST], query) == hits[:FIRST]
+    assert index.searches == []
+
+
 async def test_the_second_search_has_the_question_s_filter(
     index: Searched, hits: list[Hit], scope: Scope
 ) -> None:

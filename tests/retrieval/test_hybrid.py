@@ -157,7 +157,10 @@ async def test_bm25_alone_searches_for_what_the_embedder_cannot_read(
         )
 
     both = reader({})
-    result = await both.retrieve(Query(text="cat", scope=scope), Trace())
+    trace = Trace(sampled=True)
+    result = await both.retrieve(Query(text="cat", scope=scope), trace)
+    (span,) = (each for each in trace.spans if each.name == "encode")
+    assert "script" in str(span.attributes["left_out"])
     assert {tuple(hit.ranks) for hit in result.hits} == {("sparse",)}
     assert result.degraded == ()
     await both.retrieve(Query(text="dog", scope=scope), Trace())

@@ -30,6 +30,14 @@ def english() -> Tokenizer:
         ("员工每年有多少天年假？", False),  # noqa: RUF001
         ("พนักงานมีวันลากี่วันต่อปี", False),
         ("Was does Устав say?", True),
+        ("휴가는 일 년에 며칠입니까?", False),
+        ("有給休暇は何日ありますか。", False),
+        ("こんにちは", False),
+        ("年假？", False),  # noqa: RUF001
+        ("x² + y² = z²?", True),
+        ("Å-1234", True),
+        ("Żółć", True),
+        ("Where is π?", True),
     ],
 )
 def test_english_tokenizers_know_words_in_latin_letters(
