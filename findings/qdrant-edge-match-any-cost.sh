@@ -1,5 +1,21 @@
 #!/usr/bin/env bash
-# qdrant-edge-py 0.9.0: one condition with two words takes several times as long as two conditions with one.
+# qdrant-edge-py 0.9.0: one condition with two words takes some four times as long as two conditions of one.
+#
+# Seen 2026-11-30 with qdrant-edge-py 0.9.0 on Python 3.11.
+#
+# One would expect: `MatchAny(["group-10", "public"])` on an indexed field is the form made for several words,
+# and is at least as fast as a `MatchValue` for each of them, joined by `should`.
+# What happens: where all points that meet the filter are listed, as for an IDF over them, `MatchAny` takes
+# several times as long. Both give the same points and scores.
+#
+# Output seen, for a search by three words among 100,000 points, of which 90 % have the word "public":
+#   no filter 0.20 ms, MatchAny 7.87 ms, a MatchValue for each 2.22 ms
+#   no filter 0.38 ms, MatchAny 7.24 ms, a MatchValue for each 1.30 ms
+#   no filter 0.27 ms, MatchAny 4.86 ms, a MatchValue for each 1.34 ms
+#
+# It matters because that is how permissions and tenants are filtered: most callers are in a few groups, and
+# most documents are public. With many words it turns round: each condition is compared with all others.
+# Exits with 1 once `MatchAny` takes less than twice as long, or the scores differ.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -41,21 +57,29 @@ each = qe.Filter(
 )
 
 
-def milliseconds(corpus):
-    taken = []
-    for i in range(60):
-        query = qe.SparseVector([i, i + 100, i + 200], [1.0, 1.0, 1.0])
+def searched(corpus):
+    """Returns the median of the CPU time in ms, and the scores of all searches."""
+    taken, scores = [], []
+    for first in range(60):
+        query = qe.SparseVector([first, first + 100, first + 200], [1.0, 1.0, 1.0])
         request = qe.QueryRequest(
             query=qe.Query.Nearest(query, using="words"),
             limit=10,
             params=qe.SearchParams(idf=qe.IdfParams(corpus=corpus)) if corpus else None,
         )
         started = time.process_time()
-        shard.query(request)
+        found = shard.query(request)
         taken.append(1e3 * (time.process_time() - started))
-    return sorted(taken)[len(taken) // 2]
+        scores.append([round(point.score, 4) for point in found])
+    return sorted(taken)[len(taken) // 2], scores
 
 
-for round_ in range(3):
-    print(f"no corpus {milliseconds(None):.2f}  MatchAny {milliseconds(any_of):.2f}  each {milliseconds(each):.2f} ms")
+ratios = []
+for _ in range(3):
+    plain, _ = searched(None)
+    together, scores = searched(any_of)
+    apart, same = searched(each)
+    print(f"no filter {plain:.2f} ms, MatchAny {together:.2f} ms, a MatchValue for each {apart:.2f} ms")
+    ratios.append(together / apart if scores == same else 0.0)
+sys.exit(0 if sorted(ratios)[1] >= 2 else "changed: MatchAny is not slower, or finds something else")
 PYTHON
