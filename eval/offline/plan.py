@@ -31,7 +31,8 @@ from rag.settings.tree import Settings
 from rag.telemetry.trace import Experiment
 from rag.types import Scope
 
-_AFTERWARDS = {"depth", "combine", "feedback", "input_price", "seconds", "cache_mb"}
+_PRICE = {"input_price"}
+_AFTERWARDS = {"depth", "combine", "feedback", "seconds", "cache_mb"} | _PRICE
 """Settings of a reranker that do not change how it judges a passage."""
 
 
@@ -153,7 +154,8 @@ class Plan:
 
 
 def _parts(settings: Settings, *names: str) -> list[object]:
-    return [getattr(settings, name).model_dump(mode="json") for name in names]
+    """Returns parts of the settings, without prices, which change no result."""
+    return [getattr(settings, name).model_dump(mode="json", exclude=_PRICE) for name in names]
 
 
 def _terms(collection: str, settings: Settings) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from rag.api.schemas import Text
-from rag.gateway.claims import NAME_CHARS
+from rag.api import shapes
+from rag.gateway.claims import NAME_CHARS, is_name
 from rag.records import Refusal, RefusalKind
 from rag.text.numbers import IS_NUMBER
 from rag.text.validation_errors import FewUnknown
@@ -25,14 +25,31 @@ Kind = Annotated[
         " tokens that a user or a program was issued before."
     ),
 ]
+
+
+def _named(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(
+            "no token has such an id or subject: it holds a line end or another character that"
+            " cannot be printed"
+        )
+    return text
+
+
 Value = Annotated[
-    Text,
-    Field(min_length=1, max_length=NAME_CHARS, description="The id of the token, or the subject."),
+    str,
+    Field(
+        min_length=1,
+        max_length=NAME_CHARS,
+        description="The id of the token, or the subject.",
+        json_schema_extra={"pattern": shapes.NAME},
+    ),
+    AfterValidator(_named),
 ]
 
 
 class RefusalRequest(FewUnknown):
-    """What is to be refused, of the caller's tenant."""
+    """A token or a subject of the caller's tenant, to be refused until a time."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 

@@ -33,6 +33,8 @@ _DECIDING = {
     *("routes", "citations"),
 }
 """The parts of the settings on which answers depend."""
+_PRICES = {"embedder": {"input_price"}, "reranker": {"input_price"}}
+"""Settings of them that change no answer: its cost is that of its language models."""
 PATIENCE = 0.5
 """Share of a question's deadline for which it waits for one that is the same: it still has time to
 be answered by itself."""
@@ -97,7 +99,7 @@ def fingerprint_of(settings: Settings) -> str:
     generators = (settings.generator, *settings.fallbacks, *routed)
     parts = {
         "version": rag.__version__,
-        "settings": settings.model_dump(mode="json", include=_DECIDING),
+        "settings": settings.model_dump(mode="json", include=_DECIDING, exclude=_PRICES),
         "prompts": [_prompt(part) for part in generators],
     }
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

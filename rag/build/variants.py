@@ -37,6 +37,7 @@ from rag.telemetry import rollout_metrics
 
 if TYPE_CHECKING:
     from rag.pipeline.search import Ended
+    from rag.settings.retrieval import EmbedderSettings
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ async def _open_searching(
 ) -> Searching:
     """Returns what a variant searches with: the service's own parts, as far as they are equal."""
     base, opened = service.settings, service
-    if settings.embedder != base.embedder:
+    if _unpriced(settings.embedder) != _unpriced(base.embedder):
         embedder = await asyncio.to_thread(build_embedder, settings.embedder)
         stack.callback(embedder.close)
         index = opened.index
@@ -159,6 +160,11 @@ async def _open_searching(
             cache=open_model_cache(settings, stack),  # its reranker may be another
         ),
     )
+
+
+def _unpriced(part: EmbedderSettings) -> Mapping[str, object]:
+    """Returns what decides an embedder's vectors: two that differ in their price are one model."""
+    return part.model_dump(exclude={"input_price"})
 
 
 async def _open_answering(

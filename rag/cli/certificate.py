@@ -73,4 +73,5 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
         found = file.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    # chmod and chown, too, may make a file readable: they change ctime, and leave mtime as it is.
+    return found.st_ctime_ns, found.st_ino, found.st_size

@@ -18,7 +18,7 @@ from functools import partial
 
 from qdrant_client import models
 
-from rag.errors import InputError, NotFoundError, RagError
+from rag.errors import InputError, NotFoundError, RagError, StorageError, UpstreamError
 from rag.protocols import Resting
 from rag.types import Point, Scope
 from rag.types.acl import Readers
@@ -180,7 +180,9 @@ class QdrantIndex(QdrantReader):
                 # A collection made by an older release has no lengths.
                 await self.collections.prepare(scope.collection)
                 await self._weights.recompute(scope)
-                await self._advise(scope)
+                # If the server fails here the weights are recomputed, and a later upkeep advises.
+                with contextlib.suppress(UpstreamError, StorageError):
+                    await self._advise(scope)
 
     async def _advise(self, scope: Scope) -> None:
         """Logs, once in a process, that a tenant is large enough for a shard of its own."""
@@ -193,8 +195,8 @@ class QdrantIndex(QdrantReader):
         collection = scope.collection.partition(".")[0]
         _log.warning(
             "Each BM25 search of tenant %s in %s counts its %s chunks, because it has no shard of"
-            " its own: set `index.shards` above 1, and run `rag reindex --tenant %s --collection"
-            " %s`.",
+            " its own: if `index.shards` is 1, set it higher, and run `rag reindex --tenant %s"
+            " --collection %s`.",
             scope.tenant,
             collection,
             f"{known.points:,}",

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval.datasets.corpus import Corpus, Passage
+from eval.offline.plan import Plan
 from eval.offline.stage_cache import CachedEmbedder, CachedReranker, LocalStages, StageCache
+from rag.settings.tree import load_settings
 from rag.types import Chunk, Float32Array, Kind, Query, Scope
-from tests.fakes import HashEmbedder, make_chunk
+from tests.fakes import HashEmbedder, MemoryIndex, make_chunk
 
 pytestmark = pytest.mark.anyio
 
@@ -71,3 +74,22 @@ async def test_a_chunk_is_judged_once_for_a_question(cache: StageCache, scope: S
     await reranker.score(Query(text="!", scope=scope), chunks[:1])
     await CachedReranker(inner, cache, fingerprint="b").score(query, chunks[:1])
     assert inner.texts[3:] == ["cat", "cat"]
+
+
+@pytest.mark.parametrize("part", ["embedder", "reranker"])
+async def test_with_another_price_nothing_is_done_again(cache: StageCache, part: str) -> None:
+    passage = Passage(id="p", title="", text="cat", meta={})
+    corpus = Corpus(name="s", passages=(passage,), questions=(), qrels={})
+    embeds, judges = Embeds(), Judges()
+    plans = [
+        Plan(corpus=corpus, settings=load_settings(**{part: {"input_price": price}}), tenant="t")
+        for price in (0.0, 0.02)
+    ]
+    assert plans[0].scope == plans[1].scope
+    query, chunk = Query(text="?", scope=plans[0].scope), make_chunk("cat")
+    index = MemoryIndex()
+    for plan in plans:
+        caches = plan.trial_caches(cache)
+        await caches.embedder(embeds, index).embed(["cat"], kind="query")
+        await caches.reranker(judges, index).score(query, [chunk])
+    assert (embeds.texts, judges.texts) == (["cat"], ["cat"])

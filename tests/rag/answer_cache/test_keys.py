@@ -127,6 +127,12 @@ def test_settings_that_change_answers_change_the_fingerprint(changed: dict[str, 
     assert fingerprint_of(load_settings(log={"format": "json"}, data_dir="elsewhere")) == plain
 
 
+@pytest.mark.parametrize("part", ["embedder", "reranker"])
+def test_a_price_of_what_searches_does_not(part: str) -> None:
+    priced = load_settings(**{part: {"input_price": 0.02}})
+    assert fingerprint_of(priced) == fingerprint_of(load_settings())
+
+
 def test_a_changed_prompt_changes_the_fingerprint(tmp_path: Any) -> None:
     from generation.prompts import ANSWER, TEMPLATES
 

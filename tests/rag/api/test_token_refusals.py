@@ -141,3 +141,14 @@ async def test_a_wrong_request_names_its_field(api: Api) -> None:
         refused = await api.call("POST", PATH, api.token(scope="boss"), json=body)
         assert refused.status_code == 422
         assert field in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("value", ["jo@x\n", "a\0", "jo\u2028", "\x7f", "a\u00a0b"])
+async def test_what_no_token_can_have_is_not_refused(api: Api, value: str) -> None:
+    named, boss = {"kind": "subject", "value": value}, api.token(scope="boss")
+    made = await api.call("POST", PATH, boss, json=named)
+    ended = await api.call("DELETE", PATH, boss, params=named)
+    for response in (made, ended):
+        assert response.status_code == 422
+        assert "no token has such an id or subject" in response.json()["detail"]
+    assert (await api.call("GET", PATH, boss)).json() == {"refused": []}

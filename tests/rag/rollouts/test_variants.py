@@ -137,6 +137,19 @@ async def test_a_variant_that_does_not_build_is_left_out_and_the_answer_says_so(
         assert answer["degraded"] == ["variant: broken is not available"]
 
 
+async def test_a_variant_with_another_price_has_the_embedder_that_is_open(
+    folder: Path, embedder: BertEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+    monkeypatch.setattr("rag.build.variants.build_embedder", opened.append)
+    variants = {"dear": {"embedder": {"input_price": 0.02}}}
+    opening = serving_here(folder / "data", embedder, variants=variants)
+    async with opening as (http, service), rolling_out(service, None):
+        [listed] = (await http.get("/v1/rollouts")).json()["variants"]
+        assert listed["available"]
+    assert opened == []
+
+
 async def test_a_shadow_is_compared_and_never_shown(folder: Path, embedder: BertEmbedder) -> None:
     with model_server(quotes()) as server:
         variants = {"quiet": {"generator": openai(server.base_url)}}

@@ -22,6 +22,7 @@ from retrieval.indexes.qdrant_collections import Collections
 from retrieval.indexes.qdrant_points import Layout
 from retrieval.indexes.qdrant_server import Server
 from retrieval.indexes.qdrant_shards import part_keys, placement_of, tenant_key
+from retrieval.indexes.qdrant_weights import Weights
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.qdrant_grpc import grpc_qdrant
 from tests.qdrant_servers import NO_INDEXES
@@ -169,6 +170,29 @@ async def test_that_a_shard_of_its_own_is_worth_it_is_logged_once_until_the_tena
     await index.switch_version(large, version)
     await QdrantIndex(server, dim=DIM, layout=THREE).maintain(large)
     assert caplog.records == []
+
+
+async def test_upkeep_whose_last_call_fails_has_recomputed_the_weights(
+    server: Server, behind: ShardedClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qdrant, "LARGE_TENANT", 6)
+    scope = Scope(tenant=TENANTS[0], collection="docs")
+    index = QdrantIndex(server, dim=DIM, layout=THREE)
+    await index.upsert(scope, points_of(scope.tenant, 6))
+    recompute, failed = Weights.recompute, []
+
+    async def fails(name: str) -> None:
+        failed.append(name)
+        raise ValueError("no shards now")
+
+    async def then_away(weights: Weights, scope: Scope) -> None:
+        await recompute(weights, scope)
+        index._known.placements.clear()
+        monkeypatch.setattr(behind, "list_shard_keys", fails)
+
+    monkeypatch.setattr(Weights, "recompute", then_away)
+    await index.maintain(scope)
+    assert failed
 
 
 async def test_a_tenant_is_moved_to_a_shard_of_its_own_while_others_search_and_write(
