@@ -26,6 +26,7 @@ from generation.grounding.phrases import (
 )
 from generation.grounding.support import shared_grams
 from rag.inference.arithmetic import product
+from rag.text.yes_no import asks_yes_or_no
 from rag.types import Float32Array
 
 if TYPE_CHECKING:
@@ -63,14 +64,17 @@ def answer_of(claim: ReadClaim, question: ReadClaim | None) -> Answer | None:
 class AnswerFit:
     """How well the question fits the places where a passage has the words of an answer.
 
-    What takes time is computed when it is first read. `negations` is the number of the question's.
+    What takes time is computed when it is first read. `negations` is the number of the question's,
+    which a claim that answers it repeats. It is 0 for a question that is answered by yes or no:
+    "Don't members pay?" expects that they do.
     """
 
     def __init__(self, answer: Answer, passage: ReadPassage) -> None:
         self._own = answer.own
         self._passage = passage
         self._question = answer.question
-        self.negations = len(answer.question.negations)
+        closed = asks_yes_or_no(answer.question.text)
+        self.negations = 0 if closed else len(answer.question.negations)
 
     @cached_property
     def astray(self) -> float:

@@ -195,8 +195,7 @@ class Comparison:
     def negated(self) -> float:
         """How many negations the claim has more than the passage has near the matched words.
 
-        A negation there counts from 0, far from them, to 1. Those of a question that the claim
-        answers are not counted.
+        A negation there counts from 0, far from them, to 1. `AnswerFit.negations` are not counted.
         """
         count = len(self._claim.negations)
         given = self._answer.negations if self._answer else 0
@@ -206,7 +205,7 @@ class Comparison:
     def denied(self) -> float:
         """How much more of a negation the passage has there than the claim.
 
-        1 if the claim restates a question and leaves a negation of it out.
+        1 if the claim leaves one of `AnswerFit.negations` out.
         """
         if self._answer and self._answer.negations > len(self._claim.negations):
             return 1.0

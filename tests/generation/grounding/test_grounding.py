@@ -166,6 +166,33 @@ async def test_a_negation_of_the_question_is_given(grounding: Grounding) -> None
     assert alone < 0.1 < asked
 
 
+@pytest.mark.parametrize(
+    ("question", "claim", "denied"),
+    [
+        (
+            "Don't library members pay an annual fee in January?",
+            "In January, library members pay an annual fee of 25 euros.",
+            "In January, library members do not pay an annual fee of 25 euros.",
+        ),
+        (
+            "Zahlen Mitglieder der Bibliothek im Januar nicht eine Gebühr?",
+            "Im Januar zahlen Mitglieder der Bibliothek eine Gebühr von 25 Euro.",
+            "Im Januar zahlen Mitglieder der Bibliothek eine Gebühr von 25 Euro nicht.",
+        ),
+    ],
+)
+async def test_a_negation_of_a_question_for_yes_or_no_is_not_given(
+    grounding: Grounding, question: str, claim: str, denied: str
+) -> None:
+    fee = make_chunk(
+        "Library members pay an annual fee of 25 euros in January."
+        if question.endswith("January?")
+        else "Mitglieder der Bibliothek zahlen eine Gebühr von 25 Euro im Januar."
+    )
+    right, wrong = await grounding.scores([claim, denied], [fee], question=question)
+    assert wrong < 0.1 < 0.4 < right
+
+
 async def test_what_claims_nothing_is_not_scored(grounding: Grounding) -> None:
     answer = "## Steam\n\nThe condenser of Watt's engine was separate. [1] Rome sank. Why?"
     claims = claims_of(answer)
