@@ -93,8 +93,11 @@ class ReadPassage:
     def rest(self) -> Chunk | None:
         """The chunk from the last sentence on that the encoder has read whole, if it was cut.
 
-        None if all of it was read. A sentence longer than the window is not read to its end.
+        None if all of it was read, or if the titles fill the window: they would again. A sentence
+        longer than the window is not read to its end.
         """
+        if not self.ranges:
+            return None
         read = int(self._tokens.spans[-1, 1]) if len(self._tokens.spans) else 0
         if not _WORD.search(self.text, read):
             return None

@@ -29,6 +29,8 @@ IRRELEVANT = 0.02
 
 Parts = Sequence[ReadPassage]
 """The parts of a chunk, each short enough for the encoder's window; mostly one."""
+MOST_PARTS = 16
+"""Parts of a chunk that are read, one after another: long titles leave a part few sentences."""
 
 KNOWN_PASSAGES = 32
 """Passages that are kept, of up to 0.7 MB: those of a few answers that are written at once."""
@@ -175,10 +177,15 @@ class Grounding:
 
 
 async def read_parts(embedder: TokenEmbedder, chunks: Sequence[Chunk]) -> Sequence[Parts]:
-    """Returns chunks with their data for comparison, in the parts that the encoder can read."""
+    """Returns chunks with their data for comparison, in the parts that the encoder can read.
+
+    Of a chunk with more than `MOST_PARTS`, the first are returned.
+    """
     found: list[list[ReadPassage]] = [[] for _ in chunks]
     unread = dict(enumerate(chunks))
-    while unread:
+    for _ in range(MOST_PARTS):
+        if not unread:
+            break
         texts = [passage_text(chunk) for chunk in unread.values()]
         vectors = await embedder.embed_tokens(texts, kind="passage")
         for (place, chunk), tokens in zip(unread.items(), vectors, strict=True):
