@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from generation.grounding.answer_fit import Answer, AnswerFit
+from generation.grounding.answer_fit import Answer, AnswerFit, QuestionFit
 from generation.grounding.phrases import Fit, Surroundings, fit_of, fits, read_words
 from rag.inference.arithmetic import product
 from rag.text.figures import figures
@@ -88,6 +88,7 @@ class ReadPassage:
         self.sentences = [text for _, text in read]
         self.titles_end = self.ranges[0][0] if self.ranges else 0
         self._tokens = tokens
+        self._asked: QuestionFit | None = None
 
     @cached_property
     def rest(self) -> Chunk | None:
@@ -134,6 +135,13 @@ class ReadPassage:
         near = np.stack([cosines[:, a:b].max(axis=1) for a, b in self.ranges], axis=1)
         nearest: Float32Array = np.maximum(near, titles[:, None])
         return nearest
+
+    def asked(self, question: ReadClaim) -> QuestionFit:
+        """Returns how well a question fits; that of the last one is remembered."""
+        fit = self._asked
+        if fit is None or fit.question is not question:
+            fit = self._asked = QuestionFit(question, self)
+        return fit
 
     def quoted(self, claim: str) -> bool:
         """True if the passage has all of the claim's words in one piece."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from generation.grounding.groundedness import (
     load_grounding,
     read_parts,
 )
+from rag.types import Kind, TokenVectors
 from retrieval.embedders.embedder import BertEmbedder
 from tests.fakes import CharacterSupport, make_chunk
 
@@ -157,6 +159,30 @@ async def test_a_passage_has_a_bounded_number_of_parts(embedder: BertEmbedder) -
     (parts,) = await read_parts(embedder, [tight])
     assert len(parts) == MOST_PARTS
     assert all(part.sentences for part in parts)
+
+
+async def test_a_question_is_read_once_for_the_claims_of_an_answer(
+    embedder: BertEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    embed = embedder.embed_tokens
+
+    async def counted(texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        encoded.extend(texts)
+        return await embed(texts, kind=kind)
+
+    monkeypatch.setattr(embedder, "embed_tokens", counted)
+    question = "Who built the first steam locomotive?"
+    claim = "The first steam locomotive was built by Richard Trevithick."
+    once, again = Grounding(embedder, load_grounding()), Grounding(embedder, load_grounding())
+    await once.scores(["Its walls are long."], [WATT, ROME], question=question)
+    kept = await once.scores([claim], [WATT, ROME], question=question)
+    assert encoded.count(question) == 1
+    assert kept.tolist() == (await again.scores([claim], [WATT, ROME], question=question)).tolist()
+    other = "Who patented the engine?"
+    changed = await once.scores([claim], [WATT], question=other)
+    fresh = Grounding(embedder, load_grounding())
+    assert changed.tolist() == (await fresh.scores([claim], [WATT], question=other)).tolist()
 
 
 async def test_an_answer_has_to_stand_where_the_question_is_answered(grounding: Grounding) -> None:
