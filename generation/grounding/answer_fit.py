@@ -26,6 +26,7 @@ from generation.grounding.phrases import (
 )
 from generation.grounding.support import shared_grams
 from rag.inference.arithmetic import product
+from rag.text.yes_no import asks_yes_or_no
 from rag.types import Float32Array
 
 if TYPE_CHECKING:
@@ -60,17 +61,35 @@ def answer_of(claim: ReadClaim, question: ReadClaim | None) -> Answer | None:
     return Answer(own=own, question=question)
 
 
+class QuestionFit:
+    """How well a question fits the places of a passage, whatever the answer.
+
+    Attributes:
+        likeness: float32[sentences]: late interaction with each sentence and the titles above it.
+        around: float32[passage tokens]: how near each place is to what the question matches.
+    """
+
+    def __init__(self, question: ReadClaim, passage: ReadPassage) -> None:
+        cosines = product(question.vectors, passage.vectors)
+        self.question = question
+        self.likeness: Float32Array = question.weights @ passage.nearest(cosines)
+        self.around: Float32Array = question.weights @ fits(cosines, passage.surroundings.nearness)
+
+
 class AnswerFit:
     """How well the question fits the places where a passage has the words of an answer.
 
-    What takes time is computed when it is first read. `negations` is the number of the question's.
+    What takes time is computed when it is first read. `negations` is the number of the question's,
+    which a claim that answers it repeats. It is 0 for a question that is answered by yes or no:
+    "Don't members pay?" expects that they do.
     """
 
     def __init__(self, answer: Answer, passage: ReadPassage) -> None:
         self._own = answer.own
         self._passage = passage
         self._question = answer.question
-        self.negations = len(answer.question.negations)
+        closed = asks_yes_or_no(answer.question.text)
+        self.negations = 0 if closed else len(answer.question.negations)
 
     @cached_property
     def astray(self) -> float:
@@ -80,7 +99,7 @@ class AnswerFit:
         """
         own = " ".join(word.text for run in self._own for word in run)
         shares = np.array([shared_grams(own, sentence) for sentence in self._passage.sentences])
-        likeness = self._question.weights @ self._passage.nearest(self._cosines)
+        likeness = self._asked.likeness
         return float(likeness.max() - likeness[shares == shares.max()].max())
 
     @property
@@ -94,7 +113,7 @@ class AnswerFit:
         words = [*self._question.words, *(word for run in self._own for word in run)]
         rivals = self._passage.surroundings.others({word.stem for word in words})
         odds = [
-            log_odds(self._around[rivals[phrase.shape]], own)
+            log_odds(self._asked.around[rivals[phrase.shape]], own)
             if phrase.shape in rivals
             else math.log(NO_RIVAL)
             for phrase, own in zip(self._phrases, self._fits.tolist(), strict=True)
@@ -110,21 +129,12 @@ class AnswerFit:
         body = self._passage.surroundings.body
         if not self._weights or not body:
             return 0.0
-        around = np.repeat(self._around[None, body], len(self._fits), axis=0)
+        around = np.repeat(self._asked.around[None, body], len(self._fits), axis=0)
         return float(np.average(standings(around, self._fits), weights=self._weights))
 
     @cached_property
-    def _cosines(self) -> Float32Array:
-        """float32[question tokens, passage tokens]."""
-        return product(self._question.vectors, self._passage.vectors)
-
-    @cached_property
-    def _around(self) -> Float32Array:
-        """float32[passage tokens]: how near each place is to what the question matches."""
-        around: Float32Array = self._question.weights @ fits(
-            self._cosines, self._passage.surroundings.nearness
-        )
-        return around
+    def _asked(self) -> QuestionFit:
+        return self._passage.asked(self._question)
 
     @cached_property
     def _phrases(self) -> list[Phrase]:
@@ -140,7 +150,7 @@ class AnswerFit:
         """float32[phrases]: the best of the places of each."""
         return np.array(
             [
-                max(float(self._around[start:end].mean()) for start, end in phrase.places)
+                max(float(self._asked.around[start:end].mean()) for start, end in phrase.places)
                 for phrase in self._phrases
             ],
             np.float32,

@@ -93,7 +93,8 @@ class Verdict:
     Attributes:
         support: 0 to 1, that of the passage that supports it best; 0 if figures, names or words
             are missing, or another row of a table has its value.
-        passages: the numbers of the passages with its figures, from 1, best first.
+        passages: the numbers of the passages with its figures, from 1. The first supports it best;
+            the others follow by what is known of their support, which may be an upper bound.
         objection: the reason to refuse it; None if it holds.
         missing: the figures or names that no passage has.
     """

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from generation.grounding.answer_fit import Answer, AnswerFit
+from generation.grounding.answer_fit import Answer, AnswerFit, QuestionFit
 from generation.grounding.phrases import Fit, Surroundings, fit_of, fits, read_words
 from rag.inference.arithmetic import product
 from rag.text.figures import figures
@@ -88,13 +88,17 @@ class ReadPassage:
         self.sentences = [text for _, text in read]
         self.titles_end = self.ranges[0][0] if self.ranges else 0
         self._tokens = tokens
+        self._asked: QuestionFit | None = None
 
     @cached_property
     def rest(self) -> Chunk | None:
         """The chunk from the last sentence on that the encoder has read whole, if it was cut.
 
-        None if all of it was read. A sentence longer than the window is not read to its end.
+        None if all of it was read, or if the titles fill the window: they would again. A sentence
+        longer than the window is not read to its end.
         """
+        if not self.ranges:
+            return None
         read = int(self._tokens.spans[-1, 1]) if len(self._tokens.spans) else 0
         if not _WORD.search(self.text, read):
             return None
@@ -131,6 +135,13 @@ class ReadPassage:
         near = np.stack([cosines[:, a:b].max(axis=1) for a, b in self.ranges], axis=1)
         nearest: Float32Array = np.maximum(near, titles[:, None])
         return nearest
+
+    def asked(self, question: ReadClaim) -> QuestionFit:
+        """Returns how well a question fits; that of the last one is remembered."""
+        fit = self._asked
+        if fit is None or fit.question is not question:
+            fit = self._asked = QuestionFit(question, self)
+        return fit
 
     def quoted(self, claim: str) -> bool:
         """True if the passage has all of the claim's words in one piece."""
@@ -195,8 +206,7 @@ class Comparison:
     def negated(self) -> float:
         """How many negations the claim has more than the passage has near the matched words.
 
-        A negation there counts from 0, far from them, to 1. Those of a question that the claim
-        answers are not counted.
+        A negation there counts from 0, far from them, to 1. `AnswerFit.negations` are not counted.
         """
         count = len(self._claim.negations)
         given = self._answer.negations if self._answer else 0
@@ -206,7 +216,7 @@ class Comparison:
     def denied(self) -> float:
         """How much more of a negation the passage has there than the claim.
 
-        1 if the claim restates a question and leaves a negation of it out.
+        1 if the claim leaves one of `AnswerFit.negations` out.
         """
         if self._answer and self._answer.negations > len(self._claim.negations):
             return 1.0

@@ -19,7 +19,7 @@ from generation.grounding.comparison import Comparison, ReadClaim, ReadPassage, 
 from rag.protocols import SupportScorer, TokenEmbedder
 from rag.text.passages import heading_text, passage_text
 from rag.text.sentences import sentence_spans
-from rag.types import Chunk, Float32Array
+from rag.types import Chunk, Float32Array, TokenVectors
 
 WEIGHTS = Path(__file__).with_name("groundedness.json")
 """Written by `python -m eval.calibration.groundedness`; the file names the data it was fitted
@@ -29,9 +29,16 @@ IRRELEVANT = 0.02
 
 Parts = Sequence[ReadPassage]
 """The parts of a chunk, each short enough for the encoder's window; mostly one."""
+MOST_PARTS = 16
+"""Parts of a chunk that are read, one after another: long titles leave a part few sentences."""
 
-KNOWN_PASSAGES = 32
-"""Passages that are kept, of up to 0.7 MB: those of a few answers that are written at once."""
+KNOWN_PARTS = 64
+"""Parts of passages that are kept: those of a few answers that are written at once.
+
+One of 256 tokens takes 0.9 MB: its vectors, and the distances of its words and of negations.
+"""
+KNOWN_QUESTIONS = 8
+"""Questions that are kept, of up to 0.4 MB each."""
 
 
 class Compared(Protocol):
@@ -110,13 +117,14 @@ class ClaimScorer(Protocol):
 class Grounding:
     """Groundedness from token vectors, numbers and negations.
 
-    The passages read last are kept: each sentence of an answer is compared with the same ones.
+    The passages and questions read last are kept: they are the same for each sentence of an answer.
     """
 
     def __init__(self, embedder: TokenEmbedder, model: GroundingModel) -> None:
         self._embedder = embedder
         self._model = model
         self._known: OrderedDict[tuple[str, str], Parts] = OrderedDict()
+        self._asked: OrderedDict[str, ReadClaim] = OrderedDict()
 
     async def score(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
         """Returns float32[claims], 0 to 1: the support of each claim by its best passage.
@@ -133,16 +141,29 @@ class Grounding:
         An upper bound, the relevance, where another passage supports it better. Of a claim that
         restates the question, the words that it adds have to stand where a passage answers it.
         """
-        texts = [*claims, question] if question else claims
+        asked = self._asked.get(question)
+        texts = [*claims, question] if question and asked is None else claims
         vectors, passages = await asyncio.gather(
             self._embedder.embed_tokens(texts, kind="query"), self._read(chunks)
         )
-        read = [*map(ReadClaim, texts, vectors)]
-        asked = read.pop() if question else None
+        # In a thread: a question of 16,000 characters takes milliseconds.
+        read = await asyncio.to_thread(_read_claims, texts, vectors)
+        if question:
+            asked = asked or read.pop()
+            self._remember(question, asked)
         return await asyncio.to_thread(self._scores, read, passages, asked)
 
+    def _remember(self, question: str, read: ReadClaim) -> None:
+        self._asked[question] = read
+        self._asked.move_to_end(question)
+        while len(self._asked) > KNOWN_QUESTIONS:
+            self._asked.popitem(last=False)
+
     async def _read(self, chunks: Sequence[Chunk]) -> Sequence[Parts]:
-        """Returns the chunks with their data for comparison, those that are not known read anew."""
+        """Returns the chunks with their data for comparison, those that are not known read anew.
+
+        All of them are kept, and of others as many as `KNOWN_PARTS` leaves room for.
+        """
         keys = [(heading_text(chunk), chunk.text) for chunk in chunks]
         found = {key: self._known[key] for key in keys if key in self._known}
         new = {key: chunk for key, chunk in zip(keys, chunks, strict=True) if key not in found}
@@ -150,8 +171,9 @@ class Grounding:
         for key in keys:
             self._known[key] = found[key]
             self._known.move_to_end(key)
-        while len(self._known) > KNOWN_PASSAGES:
-            self._known.popitem(last=False)
+        parts = sum(map(len, self._known.values()))
+        while parts > KNOWN_PARTS and len(self._known) > len(found):
+            parts -= len(self._known.popitem(last=False)[1])
         return [found[key] for key in keys]
 
     def _scores(
@@ -174,11 +196,20 @@ class Grounding:
         return scores
 
 
+def _read_claims(texts: Sequence[str], vectors: Sequence[TokenVectors]) -> list[ReadClaim]:
+    return [*map(ReadClaim, texts, vectors)]
+
+
 async def read_parts(embedder: TokenEmbedder, chunks: Sequence[Chunk]) -> Sequence[Parts]:
-    """Returns chunks with their data for comparison, in the parts that the encoder can read."""
+    """Returns chunks with their data for comparison, in the parts that the encoder can read.
+
+    Of a chunk with more than `MOST_PARTS`, the first are returned.
+    """
     found: list[list[ReadPassage]] = [[] for _ in chunks]
     unread = dict(enumerate(chunks))
-    while unread:
+    for _ in range(MOST_PARTS):
+        if not unread:
+            break
         texts = [passage_text(chunk) for chunk in unread.values()]
         vectors = await embedder.embed_tokens(texts, kind="passage")
         for (place, chunk), tokens in zip(unread.items(), vectors, strict=True):

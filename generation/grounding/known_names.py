@@ -21,6 +21,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _ENDING = r"(?:['’]s|y|s|n|ns|ans?|ians?|es|ese|ish|ism|ists?|ers?|ern|ic)"
 """Endings of names and of the words made from them: Germany, German; Russia, Russians."""
 _ENDED = re.compile(rf"{_ENDING}\Z")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _BETWEEN = r"(?:[\s.-]+[a-z]{1,3}){0,2}[\s.-]+"
 """Between the words of a name: "Bank of England", "Member of the Scottish Parliament"."""
 _ONE_NAME = (
@@ -40,7 +41,10 @@ _ONE_NAME = (
     "greece greek greeks",
     "turkey turkish turk turks",
 )
-"""Words of one country that share no beginning, or a short one."""
+"""Words of one country that share no beginning, or a short one.
+
+One counts where it has a capital: "pole", "swede", "turkey" and "polish" are other words.
+"""
 _OTHERS = {word: frozenset(line.split()) for line in _ONE_NAME for word in line.split()}
 
 
@@ -62,6 +66,8 @@ class KnownNames:
         self._text = text
         self._lower = text.lower()
         self._words = frozenset(words(self._lower))
+        written = _LETTERS.findall(text)
+        self._capitals = frozenset(word.lower() for word in written if word[0].isupper())
 
     def missing(self, claim: str) -> list[str]:
         """Returns words with a capital, inside a sentence, that the text lacks; each once."""
@@ -76,12 +82,16 @@ class KnownNames:
     def _has(self, name: str) -> bool:
         lower = name.lower()
         parts = (lower, *re.split("[-'’]", lower))
-        if not all(self._words.isdisjoint(_OTHERS.get(part, {part})) for part in parts):
+        if any(self._has_part(part) for part in parts):
             return True
-        forms = {form for part in parts for form in _forms(part)}
-        return _stands_in(self._lower, "|".join(forms)) or (
+        forms = {form for part in parts if part not in _OTHERS for form in _forms(part)}
+        return (bool(forms) and _stands_in(self._lower, "|".join(forms))) or (
             self._spells_out(name) or self._misspells(lower)
         )
+
+    def _has_part(self, part: str) -> bool:
+        """True if the text has a word, or another one of its country with a capital."""
+        return part in self._words or not self._capitals.isdisjoint(_OTHERS.get(part, ()))
 
     def _spells_out(self, name: str) -> bool:
         """True if the text has words with the letters of an acronym as initials."""

@@ -17,28 +17,14 @@ from functools import lru_cache
 from generation.grounding.comparison import NEGATION
 from rag.text.figures import Figure, figures, in_digits
 from rag.text.languages import language_of
+from rag.text.yes_no import CLOSED, COURTESY
 
 _WORD = re.compile(
     r"[^\W\d_]+(?:-[^\W\d_]+)*|(?<=\w)[-−](?![\w-])|[^\w\s.,;:?!¿¡…'’‘`´\"“”„«»()\[\]–—−-]|_"  # noqa: RUF001
 )
 """A word, or a sign: "C++" is not "C#". In many scripts vowels are marks, which are signs here."""
-_COURTESY = re.compile(
-    r"^(?:(?:hi|hello|hey|please|ok|so|and|well)\b[,!. ]*)+"
-    r"|\b(?:(?:can|could|would) you (?:please )?(?:tell me|say|explain)|do you know|tell me"
-    r"|i(?:'d| would) like to know|i want to know|does anyone know|i wonder)\b[,:]?"
-    r"|\b(?:please|thanks|thank you)(?: (?:a lot|very much|in advance))*\b"
-    r"|\b(?:bitte|danke|können sie mir sagen|kannst du mir sagen|weißt du|wissen sie)\b[,:]?",
-    re.IGNORECASE,
-)
 _YEAR_ASKED = re.compile(r"\b(?:in |during )?(?:what|which) year\b", re.IGNORECASE)
 _PAST = re.compile(r"\b(?:was|were|did|had|war|waren|wurde|wurden|hatte|hatten)\b", re.IGNORECASE)
-_CLOSED = re.compile(
-    r"\W*(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|shall|should|may|might"
-    r"|must|isn['’]t|aren['’]t|ist|sind|war|waren|hat|haben|hatte|hatten|wird|werden|wurde|wurden"
-    r"|kann|können|darf|dürfen|muss|müssen|soll|sollen)\b",
-    re.IGNORECASE,
-)
-"""Begins a question that is answered by yes or no."""
 _NOT = (
     (re.compile(r"\b(?:cannot|can['’]t)\b", re.IGNORECASE), "can not"),
     (re.compile(r"\bwon['’]t\b", re.IGNORECASE), "will not"),
@@ -167,13 +153,13 @@ def meaning_of(question: str) -> Meaning:
     """Returns the meaning of a question; that of the last ones is remembered."""
     for contracted, whole in _NOT:
         question = contracted.sub(whole, question)
-    text = _YEAR_ASKED.sub("when", _COURTESY.sub(" ", question))
+    text = _YEAR_ASKED.sub("when", COURTESY.sub(" ", question))
     language = language_of(question)
     return Meaning(
         language=language,
         negations=len(NEGATION.findall(question)),
         past=bool(_PAST.search(question)),
-        closed=_CLOSED.match(text) is not None,
+        closed=CLOSED.match(text) is not None,
         terms=tuple(_terms(text, language)),
     )
 

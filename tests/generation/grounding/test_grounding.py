@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,14 @@ import pytest
 from eval.calibration.confidence import auroc, auroc_interval, roc
 from eval.calibration.groundedness import main
 from generation.grounding.citations import claims_of
-from generation.grounding.groundedness import EntailedGrounding, Grounding, load_grounding
+from generation.grounding.groundedness import (
+    MOST_PARTS,
+    EntailedGrounding,
+    Grounding,
+    load_grounding,
+    read_parts,
+)
+from rag.types import Kind, TokenVectors
 from retrieval.embedders.embedder import BertEmbedder
 from tests.fakes import CharacterSupport, make_chunk
 
@@ -142,6 +150,41 @@ async def test_the_end_of_a_passage_longer_than_the_window_is_read(grounding: Gr
     assert score > 0.4
 
 
+async def test_a_passage_has_a_bounded_number_of_parts(embedder: BertEmbedder) -> None:
+    facts = " ".join(f"The pump of house {n} was checked in May." for n in range(30))
+    full = make_chunk(facts, headings=("A heading that fills the window of the encoder. " * 30,))
+    ((part,),) = await read_parts(embedder, [full])
+    assert part.sentences == []
+    tight = make_chunk(facts, headings=(" ".join(["pump"] * 225),))
+    (parts,) = await read_parts(embedder, [tight])
+    assert len(parts) == MOST_PARTS
+    assert all(part.sentences for part in parts)
+
+
+async def test_a_question_is_read_once_for_the_claims_of_an_answer(
+    embedder: BertEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    embed = embedder.embed_tokens
+
+    async def counted(texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        encoded.extend(texts)
+        return await embed(texts, kind=kind)
+
+    monkeypatch.setattr(embedder, "embed_tokens", counted)
+    question = "Who built the first steam locomotive?"
+    claim = "The first steam locomotive was built by Richard Trevithick."
+    once, again = Grounding(embedder, load_grounding()), Grounding(embedder, load_grounding())
+    await once.scores(["Its walls are long."], [WATT, ROME], question=question)
+    kept = await once.scores([claim], [WATT, ROME], question=question)
+    assert encoded.count(question) == 1
+    assert kept.tolist() == (await again.scores([claim], [WATT, ROME], question=question)).tolist()
+    other = "Who patented the engine?"
+    changed = await once.scores([claim], [WATT], question=other)
+    fresh = Grounding(embedder, load_grounding())
+    assert changed.tolist() == (await fresh.scores([claim], [WATT], question=other)).tolist()
+
+
 async def test_an_answer_has_to_stand_where_the_question_is_answered(grounding: Grounding) -> None:
     question = "Who built the first steam locomotive?"
     right, wrong = (
@@ -164,6 +207,34 @@ async def test_a_negation_of_the_question_is_given(grounding: Grounding) -> None
     ((asked,),) = await grounding.scores([claim], [rome], question=question)
     ((alone,),) = await grounding.scores([claim], [rome])
     assert alone < 0.1 < asked
+
+
+@pytest.mark.parametrize(
+    ("question", "claim", "denied"),
+    [
+        (
+            "Don't library members pay an annual fee in January?",
+            "In January, library members pay an annual fee of 25 euros.",
+            "In January, library members do not pay an annual fee of 25 euros.",
+        ),
+        (
+            "Zahlen Mitglieder der Bibliothek im Januar nicht eine Gebühr?",
+            "Im Januar zahlen Mitglieder der Bibliothek eine Gebühr von 25 Euro.",
+            "Im Januar zahlen Mitglieder der Bibliothek eine Gebühr von 25 Euro nicht.",
+        ),
+    ],
+)
+async def test_a_negation_of_a_question_for_yes_or_no_is_not_given(
+    grounding: Grounding, question: str, claim: str, denied: str
+) -> None:
+    fee = make_chunk(
+        "Library members pay an annual fee of 25 euros in January."
+        if question.endswith("January?")
+        else "Mitglieder der Bibliothek zahlen eine Gebühr von 25 Euro im Januar."
+    )
+    right, wrong = await grounding.scores([claim, denied], [fee], question=question)
+    assert wrong < 0.1
+    assert right > 0.4
 
 
 async def test_what_claims_nothing_is_not_scored(grounding: Grounding) -> None:

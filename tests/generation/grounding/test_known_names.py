@@ -50,6 +50,9 @@ def test_nouns_of_german_are_no_names() -> None:
         ("It is by Weiss and Citroen.", "Later came Weiß and Citroën."),
         ("It was founded in France by Dutchmen.", "It is French."),
         ("It is in the Netherlands.", "It is Dutch."),
+        ("It was the Poles' king.", "It is in Poland."),
+        ("A POLE and a Turk met.", "It is Polish and of Turkey."),
+        ("It is England's.", "It is English."),
         ("It lies to the East.", "It is Eastern."),
         ("A Member of the Scottish Parliament spoke.", "It was an MSP."),
         ("Governor Vaudreuil signed it.", "It was signed by Vaudreil."),
@@ -63,3 +66,15 @@ def test_a_name_is_known_in_another_spelling(text: str, claim: str) -> None:
 @pytest.mark.parametrize("claim", ["It is by Johnston.", "It is Spanish.", "It is by Maudreuil."])
 def test_a_name_like_another_is_missing(claim: str) -> None:
     assert KnownNames("Johnson met France and Vaudreuil.").missing(claim) != []
+
+
+@pytest.mark.parametrize(
+    ("text", "claim", "missing"),
+    [
+        ("A telephone pole fell. Use polish.", "It is in Poland.", "Poland"),
+        ("We grow swedes, and a swede is sweet.", "It is in Sweden.", "Sweden"),
+        ("We roast a turkey.", "It is Turkish.", "Turkish"),
+    ],
+)
+def test_a_common_word_is_no_name_of_a_country(text: str, claim: str, missing: str) -> None:
+    assert KnownNames(text).missing(claim) == [missing]
