@@ -16,6 +16,7 @@ from redis import Redis
 from rag.answer_cache.redis_store import RedisStore
 from rag.build.service import Service
 from rag.errors import UpstreamError
+from rag.process.redis_calls import RedisCalls
 from retrieval.embedders.embedder import BertEmbedder
 from tests.in_process import Json, ingested, serving_here
 from tests.redis_server import RedisServer, redis_server
@@ -168,6 +169,14 @@ async def test_a_redis_that_hangs_costs_a_bounded_wait(
     await store.close()
 
 
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of Redis may take long, as on a busy machine."""
+    for made, name in ((RedisStore, "call_seconds"), (RedisCalls, "seconds")):
+        monkeypatch.setitem(vars(made)["__init__"].__kwdefaults__, name, 60.0)
+
+
+@pytest.mark.usefixtures("_patient")
 async def test_a_full_redis_is_told_by_the_answers_that_it_cannot_keep(
     served: tuple[httpx.AsyncClient, Service], redis: RedisServer
 ) -> None:
