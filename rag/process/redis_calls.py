@@ -9,7 +9,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from rag.errors import UpstreamError
 from rag.privacy.redaction import masked, words
@@ -59,7 +59,10 @@ class RedisCalls:
 
     @contextlib.asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
-        """Turns the failures of the calls in the block into an UpstreamError, and counts them."""
+        """Turns the failures of the calls in the block into an UpstreamError, and counts them.
+
+        A Redis that is full answers, and is still read: that it keeps nothing more is not counted.
+        """
         if not self._breaker.allows():
             raise UpstreamError(
                 f"Redis does not answer, and is asked again in {self._breaker.seconds_left():.1f}"
@@ -69,7 +72,8 @@ class RedisCalls:
         try:
             yield
         except (RedisError, OSError) as error:
-            self._breaker.failed()
+            if not isinstance(error, OutOfMemoryError):
+                self._breaker.failed()
             raise UpstreamError(
                 f"Redis does not answer as it should, and {self._holds} are in it. Is it running,"
                 f" has it room, and is the setting {self._setting} right?",
