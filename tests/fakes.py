@@ -232,6 +232,18 @@ class MemoryIndex:
         return bm25_idf(len(points), sum(term in stored.sparse.indices for stored in points))
 
 
+class RecordingIndex(MemoryIndex):
+    """An index that records the legs of every search."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.searches: list[Sequence[Leg]] = []
+
+    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
+        self.searches.append(legs)
+        return await super().search(scope, legs)
+
+
 class HashEmbedder:
     """`Embedder`, `TokenEmbedder` and `PassageEmbedder`.
 

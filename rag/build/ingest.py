@@ -23,6 +23,7 @@ from rag.gateway.ledger import Ledger
 from rag.process.private_folder import INDEX, ORIGINALS, SPOOL
 from rag.records import Task
 from rag.settings.ingest import ChunkerSettings, RecursiveSettings, SectionSettings
+from rag.settings.retrieval import EmbedderSettings
 from rag.settings.tree import Settings
 from rag.telemetry import metrics
 from rag.telemetry.metering import Meter, of_reading
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ingest.sources.fetch import Fetcher
     from ingest.sources.files import Spool
     from ingest.sources.originals import Originals
+    from ingest.writing import UsageOf
     from rag.protocols import Chunker, PersistentIndex, StoredIndex
     from retrieval.bm25 import Bm25Encoder
     from retrieval.embedders.embedder import ModelEmbedder
@@ -127,11 +129,7 @@ async def open_ingesting(
             originals=originals,
             passages=build_passage_embedder(settings.reranker, embedder),
             traces=_document_traces(settings, observer, ledger),
-            usage_of=partial(
-                of_reading,
-                count_tokens=embedder.count_tokens,
-                price=settings.embedder.input_price,
-            ),
+            usage_of=_priced(settings.embedder, embedder),
             cache=cache,
             seconds=settings.queue.task_seconds,
         )
@@ -150,6 +148,11 @@ async def open_ingesting(
             observer=observer,
             ledger=ledger,
         )
+
+
+def _priced(settings: EmbedderSettings, embedder: ModelEmbedder) -> UsageOf:
+    """Returns what computes the usage of texts that are embedded, at the price of the settings."""
+    return partial(of_reading, count_tokens=embedder.count_tokens, price=settings.input_price)
 
 
 async def _serve_backups(

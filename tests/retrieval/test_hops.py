@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pytest
 
 from rag.telemetry.trace import Trace
-from rag.types import Chunk, Condition, Hit, Leg, Match, Query, Scope
+from rag.types import Chunk, Condition, Hit, Query, Scope
 from retrieval.bm25 import Bm25Encoder
 from retrieval.hops import FIRST, HOP, with_hops
 from retrieval.hybrid import HybridRetriever
-from tests.fakes import HashEmbedder, MemoryIndex, make_chunk, make_points
+from tests.fakes import HashEmbedder, MemoryIndex, RecordingIndex, make_chunk, make_points
 
 pytestmark = pytest.mark.anyio
 
@@ -26,21 +26,9 @@ def chunks_of(texts: Sequence[str]) -> list[Chunk]:
     return [make_chunk(text, document_id=f"d{n}", meta={"n": n}) for n, text in enumerate(texts)]
 
 
-class Searched(MemoryIndex):
-    """An index that records the legs of every search."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.searches: list[Sequence[Leg]] = []
-
-    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
-        self.searches.append(legs)
-        return await super().search(scope, legs)
-
-
 @pytest.fixture
-async def index(scope: Scope) -> Searched:
-    made = Searched()
+async def index(scope: Scope) -> RecordingIndex:
+    made = RecordingIndex()
     chunks = chunks_of([COMPOSER, *TOWNS, *ORCHESTRAS, TOWN])
     await made.upsert(scope, make_points(chunks))
     return made
@@ -74,7 +62,7 @@ async def test_the_passage_that_a_hit_names_follows_the_first_hits(
 
 @pytest.mark.parametrize(("number", "names"), [("3342", True), ("1987", False), ("12", False)])
 async def test_a_number_is_a_name_if_it_is_long_and_no_year(
-    index: Searched, scope: Scope, number: str, names: bool
+    index: RecordingIndex, scope: Scope, number: str, names: bool
 ) -> None:
     mentioning = [hit(make_chunk(f"it follows the rules of {number}", document_id="m"), 1.0)]
     await hopped(index, mentioning, Query(text=QUESTION, scope=scope))
@@ -94,7 +82,7 @@ async def test_a_hit_that_is_found_again_moves_up_and_keeps_its_ranks(
 
 
 async def test_all_hits_are_searched_from_in_one_request_and_take_turns(
-    index: Searched, hits: list[Hit], scope: Scope
+    index: RecordingIndex, hits: list[Hit], scope: Scope
 ) -> None:
     found = await hopped(index, hits, Query(text=QUESTION, scope=scope, top_k=50), hops=2)
     assert [len(legs) for legs in index.searches] == [2]
@@ -104,7 +92,9 @@ async def test_all_hits_are_searched_from_in_one_request_and_take_turns(
     assert ranked[1].chunk.text.startswith("Marlow")
 
 
-async def test_where_no_hit_has_a_name_nothing_is_searched(index: Searched, scope: Scope) -> None:
+async def test_where_no_hit_has_a_name_nothing_is_searched(
+    index: RecordingIndex, scope: Scope
+) -> None:
     plain = [hit(make_chunk("a small town, which a river crosses"), 1.0)]
     assert await hopped(index, plain, Query(text=QUESTION, scope=scope)) == plain
     assert await hopped(index, [], Query(text=QUESTION, scope=scope)) == []
@@ -112,7 +102,7 @@ async def test_where_no_hit_has_a_name_nothing_is_searched(index: Searched, scop
 
 
 async def test_where_the_first_hits_are_all_that_is_wanted_nothing_is_searched(
-    index: Searched, hits: list[Hit], scope: Scope
+    index: RecordingIndex, hits: list[Hit], scope: Scope
 ) -> None:
     query = Query(text=QUESTION, scope=scope, top_k=FIRST)
     assert await hopped(index, hits[:FIRST], query) == hits[:FIRST]
@@ -120,7 +110,7 @@ async def test_where_the_first_hits_are_all_that_is_wanted_nothing_is_searched(
 
 
 async def test_the_second_search_has_the_question_s_filter(
-    index: Searched, hits: list[Hit], scope: Scope
+    index: RecordingIndex, hits: list[Hit], scope: Scope
 ) -> None:
     where = (Condition(field="n", op="lte", value=12),)
     found = await hopped(index, hits, Query(text=QUESTION, scope=scope, where=where), hops=1)
@@ -129,7 +119,7 @@ async def test_the_second_search_has_the_question_s_filter(
 
 @pytest.mark.parametrize("hops", [0, 3])
 async def test_a_retriever_searches_again_only_if_it_is_wanted(
-    index: Searched, scope: Scope, hops: int
+    index: RecordingIndex, scope: Scope, hops: int
 ) -> None:
     retriever = HybridRetriever(
         embedder=HashEmbedder(), encoder=Bm25Encoder(), index=index, depth=50, hops=hops

@@ -11,7 +11,15 @@ from rag.types import Condition, Float32Array, Hit, Kind, Leg, Match, Query, Sco
 from retrieval.bm25 import Bm25Encoder
 from retrieval.fusion import rrf
 from retrieval.hybrid import HybridRetriever
-from tests.fakes import HashEmbedder, MemoryIndex, dense_leg, make_chunk, make_points, sparse_leg
+from tests.fakes import (
+    HashEmbedder,
+    MemoryIndex,
+    RecordingIndex,
+    dense_leg,
+    make_chunk,
+    make_points,
+    sparse_leg,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -29,21 +37,9 @@ class Failing(HashEmbedder):
         raise self._error
 
 
-class Counting(MemoryIndex):
-    """An index that records the legs of every search."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.searches: list[Sequence[Leg]] = []
-
-    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
-        self.searches.append(legs)
-        return await super().search(scope, legs)
-
-
 @pytest.fixture
-async def index(scope: Scope) -> Counting:
-    made = Counting()
+async def index(scope: Scope) -> RecordingIndex:
+    made = RecordingIndex()
     chunks = [make_chunk(text, position=i, meta={"n": i}) for i, text in enumerate(TEXTS)]
     await made.upsert(scope, make_points(chunks))
     return made
@@ -74,7 +70,7 @@ def texts(hits: Sequence[Hit]) -> list[str]:
 
 
 async def test_hits_are_the_fusion_of_both_legs_with_their_rank_in_each(
-    index: Counting, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     hits = await found(retriever(index), Query(text="cat dog", scope=scope))
     dense, sparse = await index.search(scope, [dense_leg("cat dog"), sparse_leg("cat dog")])
@@ -86,7 +82,7 @@ async def test_hits_are_the_fusion_of_both_legs_with_their_rank_in_each(
     assert set(hits[-1].ranks) == {"dense"}
 
 
-async def test_an_embedder_that_is_late_is_left_out(index: Counting, scope: Scope) -> None:
+async def test_an_embedder_that_is_late_is_left_out(index: RecordingIndex, scope: Scope) -> None:
     class Late(HashEmbedder):
         async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
             await asyncio.sleep(10)
@@ -102,12 +98,12 @@ async def test_an_embedder_that_is_late_is_left_out(index: Counting, scope: Scop
     assert trace.degraded == list(result.degraded)
 
 
-async def test_both_legs_are_one_round_trip(index: Counting, scope: Scope) -> None:
+async def test_both_legs_are_one_round_trip(index: RecordingIndex, scope: Scope) -> None:
     await retriever(index).retrieve(Query(text="cat", scope=scope), Trace())
     assert [[leg.name for leg in legs] for legs in index.searches] == [["dense", "sparse"]]
 
 
-async def test_legs_count_by_their_weight(index: Counting, scope: Scope) -> None:
+async def test_legs_count_by_their_weight(index: RecordingIndex, scope: Scope) -> None:
     weights = {"dense": 1.0, "sparse": 2.5}
     query = Query(text="cat dog", scope=scope)
     hits = await found(retriever(index, weights=weights), query)
@@ -119,7 +115,7 @@ async def test_legs_count_by_their_weight(index: Counting, scope: Scope) -> None
 
 
 async def test_a_leg_of_weight_0_is_not_searched_and_nothing_is_degraded(
-    index: Counting, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     broken = Failing(UpstreamError("The embedder is down."))
     trace = Trace()
@@ -135,7 +131,7 @@ async def test_a_leg_of_weight_0_is_not_searched_and_nothing_is_degraded(
 
 
 async def test_an_embedder_that_fails_where_no_other_leg_is_left_fails_the_question(
-    index: Counting, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     broken = Failing(UpstreamError("The embedder is down."))
     dense_alone = retriever(index, embedder=broken, weights={"sparse": 0.0})
@@ -144,7 +140,7 @@ async def test_an_embedder_that_fails_where_no_other_leg_is_left_fails_the_quest
 
 
 async def test_bm25_alone_searches_for_what_the_embedder_cannot_read(
-    index: Counting, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     def reader(weights: dict[str, float]) -> HybridRetriever:
         return HybridRetriever(
@@ -169,7 +165,7 @@ async def test_bm25_alone_searches_for_what_the_embedder_cannot_read(
     assert searched == [["sparse"], ["dense", "sparse"], ["dense"]]
 
 
-async def test_at_most_top_k_hits_come_back(index: Counting, scope: Scope) -> None:
+async def test_at_most_top_k_hits_come_back(index: RecordingIndex, scope: Scope) -> None:
     everything = await found(retriever(index), Query(text="cat dog", scope=scope))
     two = await found(retriever(index), Query(text="cat dog", scope=scope, top_k=2))
     assert len(everything) == 5
@@ -177,7 +173,7 @@ async def test_at_most_top_k_hits_come_back(index: Counting, scope: Scope) -> No
 
 
 async def test_legs_bring_top_k_candidates_where_that_is_more_than_the_depth(
-    index: Counting, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     query = Query(text="cat", scope=scope, top_k=4)
     assert len(await found(retriever(index, depth=2), query)) == 4
@@ -185,7 +181,7 @@ async def test_legs_bring_top_k_candidates_where_that_is_more_than_the_depth(
     assert [[leg.limit for leg in legs] for legs in index.searches] == [[4, 4], [7, 7]]
 
 
-async def test_filters_hold_for_both_legs(index: Counting, scope: Scope) -> None:
+async def test_filters_hold_for_both_legs(index: RecordingIndex, scope: Scope) -> None:
     where = (Condition(field="n", op="gte", value=3),)
     query = Query(text="cat dog", scope=scope, where=where)
     hits = await found(retriever(index), query)
@@ -193,7 +189,7 @@ async def test_filters_hold_for_both_legs(index: Counting, scope: Scope) -> None
 
 
 async def test_bm25_answers_alone_where_the_embedder_fails_and_the_result_says_so(
-    index: Counting, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     trace = Trace()
     embedder = Failing(UpstreamError("The embedder is down."))
@@ -206,7 +202,7 @@ async def test_bm25_answers_alone_where_the_embedder_fails_and_the_result_says_s
 
 
 async def test_an_embedder_that_is_set_up_wrongly_is_not_papered_over(
-    index: Counting, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     embedder = Failing(ConfigError("wrong"))
     with pytest.raises(ConfigError):
@@ -214,7 +210,7 @@ async def test_an_embedder_that_is_set_up_wrongly_is_not_papered_over(
 
 
 async def test_nothing_is_degraded_and_every_stage_timed_where_all_goes_well(
-    index: Counting, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     trace = Trace()
     result = await retriever(index).retrieve(Query(text="cat", scope=scope), trace)

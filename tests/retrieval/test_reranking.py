@@ -20,7 +20,6 @@ from rag.types import (
     Float32Array,
     Hit,
     Kind,
-    Leg,
     Match,
     Query,
     Retrieved,
@@ -39,7 +38,15 @@ from retrieval.relevance_feedback import DENSE, SPARSE, TERMS, expand
 from retrieval.rerankers.late_interaction import LateInteraction
 from retrieval.reranking import NEAR_WEIGHT, Combine, Reranking
 from retrieval.smoothing import smoothed
-from tests.fakes import HashEmbedder, MemoryIndex, dense_leg, make_chunk, make_points, sparse_leg
+from tests.fakes import (
+    HashEmbedder,
+    MemoryIndex,
+    RecordingIndex,
+    dense_leg,
+    make_chunk,
+    make_points,
+    sparse_leg,
+)
 from tests.stored import store
 
 pytestmark = pytest.mark.anyio
@@ -72,21 +79,9 @@ class Slow:
         raise AssertionError
 
 
-class Searched(MemoryIndex):
-    """An index that records the legs of every search."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.searches: list[Sequence[Leg]] = []
-
-    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
-        self.searches.append(legs)
-        return await super().search(scope, legs)
-
-
 @pytest.fixture
-async def index(scope: Scope) -> Searched:
-    made = Searched()
+async def index(scope: Scope) -> RecordingIndex:
+    made = RecordingIndex()
     chunks = [make_chunk(text, position=i) for i, text in enumerate(TEXTS)]
     await made.upsert(scope, make_points(chunks))
     return made
@@ -139,7 +134,9 @@ def texts(hits: Sequence[Hit]) -> list[str]:
     return [hit.chunk.text for hit in hits]
 
 
-async def test_the_best_candidates_are_read_and_no_others(index: Searched, scope: Scope) -> None:
+async def test_the_best_candidates_are_read_and_no_others(
+    index: RecordingIndex, scope: Scope
+) -> None:
     judge = Judge({})
     await retrieve(index, scope, judge)
     assert judge.read == [texts(await plain(index, scope))[:3]]
@@ -147,7 +144,7 @@ async def test_the_best_candidates_are_read_and_no_others(index: Searched, scope
 
 @pytest.mark.parametrize("by_embedder", [True, False])
 async def test_an_embedder_reranks_no_question_that_it_cannot_read(
-    index: Searched, scope: Scope, by_embedder: bool
+    index: RecordingIndex, scope: Scope, by_embedder: bool
 ) -> None:
     judge = Judge({})
     retriever = HybridRetriever(
@@ -173,7 +170,7 @@ async def test_an_embedder_reranks_no_question_that_it_cannot_read(
 
 @pytest.mark.parametrize("combine", ["sum", "replace"])
 async def test_a_candidate_that_the_reranker_prefers_moves_up(
-    index: Searched, scope: Scope, combine: Combine
+    index: RecordingIndex, scope: Scope, combine: Combine
 ) -> None:
     before = texts(await plain(index, scope))
     third = before[2]
@@ -186,7 +183,9 @@ async def test_a_candidate_that_the_reranker_prefers_moves_up(
     assert next(hit for hit in hits if hit.chunk.text == third).ranks["rerank"] == 1
 
 
-async def test_with_rrf_the_rerankers_order_is_one_more_list(index: Searched, scope: Scope) -> None:
+async def test_with_rrf_the_rerankers_order_is_one_more_list(
+    index: RecordingIndex, scope: Scope
+) -> None:
     opinion = {text: float(i) for i, text in enumerate(TEXTS)}
     hits = (await retrieve(index, scope, Judge(opinion), combine="rrf", depth=5)).hits
     ids = {hit.chunk.text: hit.chunk.id for hit in hits}
@@ -202,7 +201,7 @@ async def test_with_rrf_the_rerankers_order_is_one_more_list(index: Searched, sc
 
 
 async def test_with_replace_the_reranker_reads_all_that_is_asked_for_and_decides_alone(
-    index: Searched, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     opinion = {text: float(i) for i, text in enumerate(TEXTS)}
     judge = Judge(opinion)
@@ -214,7 +213,7 @@ async def test_with_replace_the_reranker_reads_all_that_is_asked_for_and_decides
 
 @pytest.mark.parametrize("weights", [{}, {"dense": 0.5, "sparse": 3.0}])
 async def test_an_indifferent_reranker_leaves_the_legs_scores_and_proximity_to_decide(
-    index: Searched, scope: Scope, weights: dict[str, float]
+    index: RecordingIndex, scope: Scope, weights: dict[str, float]
 ) -> None:
     hits = (await retrieve(index, scope, Judge({}), depth=5, weights=weights)).hits
     dense, sparse = await index.search(scope, [dense_leg(QUESTION), sparse_leg(QUESTION)])
@@ -227,7 +226,7 @@ async def test_an_indifferent_reranker_leaves_the_legs_scores_and_proximity_to_d
 
 
 async def test_scores_are_not_smoothed_by_vectors_that_are_not_searched(
-    index: Searched, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     weights = {"dense": 0.0, "sparse": 1.0}
     hits = (await retrieve(index, scope, Judge({}), depth=5, weights=weights)).hits
@@ -240,7 +239,7 @@ async def test_scores_are_not_smoothed_by_vectors_that_are_not_searched(
 
 @pytest.mark.parametrize("leg", ["dense", "sparse"])
 async def test_a_leg_without_weight_is_searched_neither_first_nor_after_feedback(
-    index: Searched, scope: Scope, leg: str
+    index: RecordingIndex, scope: Scope, leg: str
 ) -> None:
     trace = Trace()
     weights = {"dense": 1.0, "sparse": 1.0} | {leg: 0.0}
@@ -253,7 +252,7 @@ async def test_a_leg_without_weight_is_searched_neither_first_nor_after_feedback
     assert (result.degraded, trace.degraded) == ((), [])
 
 
-async def test_at_most_top_k_come_back(index: Searched, scope: Scope) -> None:
+async def test_at_most_top_k_come_back(index: RecordingIndex, scope: Scope) -> None:
     everything = await retrieve(index, scope, Judge({TEXTS[0]: 1.0}))
     two = await retrieve(index, scope, Judge({TEXTS[0]: 1.0}), top_k=2)
     assert two.hits == everything.hits[:2]
@@ -273,7 +272,7 @@ async def test_an_empty_collection_is_not_judged(scope: Scope) -> None:
     ],
 )
 async def test_without_the_reranker_hits_are_the_fused_ones_and_the_result_says_why(
-    index: Searched, scope: Scope, reranker: Judge | Slow, cause: str
+    index: RecordingIndex, scope: Scope, reranker: Judge | Slow, cause: str
 ) -> None:
     trace = Trace()
     result = await retrieve(index, scope, reranker, trace)
@@ -282,14 +281,14 @@ async def test_without_the_reranker_hits_are_the_fused_ones_and_the_result_says_
 
 
 async def test_a_reranker_that_is_set_up_wrongly_is_not_papered_over(
-    index: Searched, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     with pytest.raises(ConfigError):
         await retrieve(index, scope, Judge({}, ConfigError("wrong")))
 
 
 async def test_with_feedback_the_best_passages_are_searched_for_too(
-    index: Searched, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     judge = Judge({"fish soup with dog": 9.0})
     await retrieve(index, scope, judge, feedback=True, depth=5)
@@ -305,7 +304,7 @@ async def test_with_feedback_the_best_passages_are_searched_for_too(
 
 
 async def test_a_document_that_is_deleted_meanwhile_is_not_missed(
-    index: Searched, scope: Scope
+    index: RecordingIndex, scope: Scope
 ) -> None:
     class Deleting(Judge):
         async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
