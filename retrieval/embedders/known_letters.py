@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 ENOUGH = 0.6
 """Share of known letters from which a model may understand a text. MiniLM's tokenizer knows at
-least 0.69 of each question of XQuAD in six languages in Latin letters, and of Russian, Arabic,
-Greek, Hindi and Thai on average 0.01 to 0.16, of Chinese 0.29: docs/reranking.md."""
+least 0.69 of each question of XQuAD in six languages in Latin letters, and on average at most 0.16
+of Russian, Arabic, Greek, Hindi and Thai, and 0.29 of Chinese: docs/reranking.md."""
 SHORT = 6
 """Letters from which a text with spaces is looked at: a formula or a code has few."""
 LOOKED_AT = 500

@@ -1,4 +1,4 @@
-"""Questions that are answered by yes or no are told from others."""
+"""Recognition of questions that are answered by yes or no."""
 
 from __future__ import annotations
 
