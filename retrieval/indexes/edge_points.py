@@ -135,21 +135,28 @@ def copied(record: qe.Record, *, mean: float | None = None) -> qe.Point:
 
 def query_of(leg: Leg, readers: Readers | None) -> qe.QueryRequest:
     """Returns the request of a leg, for what these readers may read."""
-    query: Any
     limit = leg.limit
     if isinstance(leg.vector, SparseVector):
-        query = qe.SparseVector(leg.vector.indices.tolist(), leg.vector.values.tolist())
-        params, limit = _idf_of(readers), limit + TIES
+        terms = qe.SparseVector(leg.vector.indices.tolist(), leg.vector.values.tolist())
+        query, params = qe.Query.Nearest(terms, using=leg.name), _idf_of(readers)
+        limit += TIES
     else:
-        query = leg.vector.tolist()
-        params = qe.SearchParams(exact=leg.exact, hnsw_ef=EF, acorn=ACORN, quantization=RESCORED)
+        query, params = dense_query(leg.vector, leg.name, exact=leg.exact)
     return qe.QueryRequest(
         limit=limit,
-        query=qe.Query.Nearest(query, using=leg.name),
+        query=query,
         filter=to_edge(leg.where, readers),
         params=params,
         with_payload=False,
     )
+
+
+def dense_query(
+    vector: Float32Array, using: str, *, exact: bool = False
+) -> tuple[qe.Query, qe.SearchParams]:
+    """Returns the query of a dense leg, and how it is searched."""
+    params = qe.SearchParams(exact=exact, hnsw_ef=EF, acorn=ACORN, quantization=RESCORED)
+    return qe.Query.Nearest(vector.tolist(), using=using), params
 
 
 def _idf_of(readers: Readers | None) -> qe.SearchParams:

@@ -24,6 +24,7 @@ from retrieval.indexes.edge_points import (
     term_query,
     weight_of,
 )
+from retrieval.indexes.edge_post_filter import post_filtered
 from retrieval.indexes.edge_recent import Read, Recent
 from retrieval.indexes.edge_stats import Stats
 from retrieval.indexes.filters import check, edge_readable, to_edge
@@ -34,7 +35,7 @@ from retrieval.memo import Memo
 
 PAGE = 1_000
 READERS_KEPT = 256
-"""Sets of readers of which it is known whether they may read every point."""
+"""Sets of readers of which it is held about how many points they may read."""
 IDF_KEPT = 4_000
 """Terms whose IDF is held of each shard, over all sets of readers: 1 MB."""
 _NAMES: Memo[int, str] = Memo(lambda number: str(uuid.UUID(int=number)), most=20_000)
@@ -58,7 +59,7 @@ class ShardReader:
                 field_of(path) for path in self._edge.info().payload_schema if path != ACL
             }
             self._has_tokens = self._edge.count(has_tokens()) > 0
-            self._is_open: dict[Readers, bool] = {}
+            self._estimates: dict[Readers, int] = {}
             self._idf: dict[tuple[Readers | None, int], float] = {}
             self._chunks = Recent(self._read_chunks)
             self._vectors = Recent(self._read_vectors)
@@ -149,9 +150,15 @@ class ShardReader:
         # Before: whoever may read all that is left may not know the fields of what was deleted.
         self._check_fields([condition for leg in legs for condition in leg.where], readers)
         readers = self._narrowed(readers)
-        requests = [query_of(leg, readers) for leg in legs]
-        with storage_errors(self.folder):
-            results = self._edge.query_batch(qe.QueryBatchRequest(requests))
+        first = post_filtered(
+            legs, readers, readable=self._about(readers), points=self.stats.points
+        )
+        results = self._query(
+            [first.get(i) or query_of(leg, readers) for i, leg in enumerate(legs)]
+        )
+        for i in first:
+            if len(results[i]) < legs[i].limit:
+                (results[i],) = self._query([query_of(legs[i], readers)])
         return [
             [Match(chunk_id, -negated) for negated, chunk_id in _best_first(points)[: leg.limit]]
             for leg, points in zip(legs, results, strict=True)
@@ -169,11 +176,14 @@ class ShardReader:
                 known[term] = kept[readers, term] = idf
         return [known[term] for term in terms]
 
-    def _read_idf(self, terms: Sequence[int], readers: Readers | None) -> list[float]:
-        requests = [term_query(term, readers) for term in terms]
+    def _query(self, requests: list[qe.QueryRequest]) -> list[list[qe.ScoredPoint]]:
+        """Returns the points of each request."""
         with storage_errors(self.folder):
-            results = self._edge.query_batch(qe.QueryBatchRequest(requests))
-        unseen = bm25_idf(self._readable(readers), 0)
+            return self._edge.query_batch(qe.QueryBatchRequest(requests))
+
+    def _read_idf(self, terms: Sequence[int], readers: Readers | None) -> list[float]:
+        results = self._query([term_query(term, readers) for term in terms])
+        unseen = 0.0 if all(results) else bm25_idf(self._count(readers, exact=True), 0)
         return [
             points[0].score / weight_of(points[0], term) if points else unseen
             for term, points in zip(terms, results, strict=True)
@@ -201,7 +211,7 @@ class ShardReader:
 
     def _changed(self) -> None:
         """Forgets what is known of the points; called before each change."""
-        self._is_open.clear()
+        self._estimates.clear()
         self._idf.clear()
         self._chunks.clear()
         self._vectors.clear()
@@ -219,24 +229,43 @@ class ShardReader:
     def _narrowed(self, readers: Readers | None) -> Readers | None:
         """Returns the readers, or None if they may read every point: then nothing is filtered.
 
-        That costs a count of their points after each write, and each search without it a filter on
+        That costs a look for such a point after each write, and each search without it a filter on
         every point that it looks at.
         """
-        if readers is None:
-            return None
-        if readers not in self._is_open:
-            while len(self._is_open) >= READERS_KEPT:
-                del self._is_open[next(iter(self._is_open))]
-            self._is_open[readers] = self._readable(readers) == self.stats.points
-        return None if self._is_open[readers] else readers
+        is_open = readers is None or self._about(readers) == self.stats.points
+        return None if is_open else readers
 
-    def _readable(self, readers: Readers | None) -> int:
-        """Returns the number of points that these readers may read."""
+    def _about(self, readers: Readers | None) -> int:
+        """Returns about how many points these readers may read: that of all only if it is all."""
         if readers is None:
             return self.stats.points
+        if readers not in self._estimates:
+            while len(self._estimates) >= READERS_KEPT:
+                del self._estimates[next(iter(self._estimates))]
+            self._estimates[readers] = self._estimated(readers)
+        return self._estimates[readers]
+
+    def _estimated(self, readers: Readers) -> int:
+        hidden = qe.Filter(must_not=[*edge_readable(readers)])
+        if not self._has_point(hidden):
+            return self.stats.points
+        return min(self._count(readers, exact=False), self.stats.points - 1)
+
+    def _count(self, readers: Readers | None, *, exact: bool) -> int:
+        """Returns the number of points that these readers may read.
+
+        Exact, it takes longer than a search: for 30,000 points 7 ms of CPU.
+        """
+        if readers is None:
+            return self.stats.points
+        request = qe.CountRequest(filter=to_edge((), readers), exact=exact)
         with storage_errors(self.folder):
-            count: int = self._edge.count(qe.CountRequest(filter=to_edge((), readers), exact=True))
-        return count
+            return self._edge.count(request)
+
+    def _has_point(self, where: qe.Filter) -> bool:
+        request = qe.ScrollRequest(limit=1, filter=where, with_payload=False, with_vector=False)
+        with storage_errors(self.folder):
+            return bool(self._edge.scroll(request)[0])
 
     def _check_fields(self, where: Sequence[Condition], readers: Readers | None) -> None:
         """Refuses filters that cannot hold.
@@ -258,10 +287,8 @@ class ShardReader:
             return True
         for path in (path_of(*kind) for kind in self._kinds if kind[0] == field):
             where = qe.Filter(must=[*edge_readable(readers)], must_not=[qe.IsEmptyCondition(path)])
-            request = qe.ScrollRequest(limit=1, filter=where, with_payload=False, with_vector=False)
-            with storage_errors(self.folder):
-                if self._edge.scroll(request)[0]:
-                    return True
+            if self._has_point(where):
+                return True
         return False
 
 

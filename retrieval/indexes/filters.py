@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import qdrant_edge as qe
@@ -25,6 +26,9 @@ EACH_WORD = 128
 """Words of readers up to which each has a condition of its own where points are listed. The engine
 lists the points of one condition with several words through a hash set, which takes three times as
 long; but it compares each condition with all others."""
+CONDITIONS_KEPT = 64
+"""Sets of readers whose condition is held: for 900 words it takes 0.3 ms to make, and each leg has
+it. In the process 64 of 1,000 words take 7 MB."""
 _BOUNDS = ("gt", "gte", "lt", "lte")
 
 
@@ -127,7 +131,12 @@ def edge_readable(readers: Readers | None) -> list[Any]:
         return []
     if not readers:
         return [qe.HasIdCondition(set())]
-    return [qe.FieldCondition(key=ACL, match=qe.MatchAny(sorted(readers)))]
+    return [_readable(readers)]
+
+
+@lru_cache(maxsize=CONDITIONS_KEPT)
+def _readable(readers: Readers) -> qe.FieldCondition:
+    return qe.FieldCondition(key=ACL, match=qe.MatchAny(sorted(readers)))
 
 
 def edge_corpus(readers: Readers) -> qe.Filter:

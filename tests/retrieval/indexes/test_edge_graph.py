@@ -13,7 +13,7 @@ import pytest
 import qdrant_edge as qe
 
 from rag.types import Condition, Float32Array, Leg, Point, Scope
-from retrieval.indexes import edge_points, edge_upkeep
+from retrieval.indexes import edge_points, edge_post_filter, edge_upkeep
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.edge_rebuild import rebuild
 from tests.edge_folder import generation, shard_of
@@ -53,6 +53,7 @@ def points(first: int, last: int) -> list[Point]:
             chunk=make_chunk("word", position=place, meta={"group": f"g{GROUP[place]}"}),
             dense=VECTORS[place],
             sparse=WORDS,
+            acl=frozenset({f"g{GROUP[place]}"}),
         )
         for place in range(first, last)
     ]
@@ -70,8 +71,13 @@ def in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge_points, "FULL_SCAN_KB", 1)
 
 
-async def recall(index: EdgeIndex, scope: Scope, kept: int | None = None) -> float:
-    """Mean recall@10 where a filter keeps so many groups; None: without a filter."""
+async def recall(
+    index: EdgeIndex, scope: Scope, kept: int | None = None, *, as_readers: bool = False
+) -> float:
+    """Mean recall@10 where a filter keeps so many groups; None: without a filter.
+
+    It is a condition of the question, or that of readers.
+    """
     found = 0
     for number, question in enumerate(ASKED):
         scores = VECTORS @ question
@@ -80,7 +86,10 @@ async def recall(index: EdgeIndex, scope: Scope, kept: int | None = None) -> flo
             groups = [(number + n) % GROUPS for n in range(kept)]
             scores = scores[np.isin(GROUP, groups)]
             words = tuple(f"g{group}" for group in groups)
-            where = (Condition(field="group", op="in", value=words),)
+            if as_readers:
+                scope = replace(scope, readers=frozenset(words))
+            else:
+                where = (Condition(field="group", op="in", value=words),)
         tenth = np.partition(scores, -K)[-K]
         [matches] = await index.search(
             scope, [Leg(name="dense", vector=question, limit=100, where=where)]
@@ -97,6 +106,19 @@ async def test_the_graph_finds_what_an_exact_search_finds(folder: Path, scope: S
     assert await recall(index, scope) >= 0.98
     for kept in KEPT:
         assert await recall(index, scope, kept) >= 0.97, kept
+    await index.close()
+
+
+@pytest.mark.usefixtures("in_the_graph")
+async def test_readers_of_much_find_in_the_graph_what_an_exact_search_finds(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_post_filter, "READABLE_FROM", 1)
+    index = EdgeIndex(folder, dim=DIM)
+    await index.upsert(scope, points(0, COUNT))
+    await index.maintain(scope)
+    for kept in (30, 50, 90):
+        assert await recall(index, scope, kept, as_readers=True) >= 0.98, kept
     await index.close()
 
 
