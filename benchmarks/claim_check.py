@@ -4,8 +4,9 @@ Answers of two sentences to questions of squad2-dev-a go through a strict draft,
 sentence, beside the ten passages that search finds: a question with its answer in it, and another
 number, negation or answer in that. The time is that of this process; the encoder has its own.
 Claims of each kind, made from the same set, are then checked beside their own paragraph. All are
-about the articles that no score was fitted on. So are claims made from the English questions of
-XQuAD and of `examples/near-misses/test`.
+about the articles that no score was fitted on. So are claims made of questions that the paragraph
+does not answer, and claims made from the English questions of XQuAD and of
+`examples/near-misses/test`.
 
     python -m benchmarks.run claim_check
 """
@@ -23,7 +24,7 @@ from eval.calibration.command import ELSEWHERE
 from eval.calibration.evidence_runs import MemoEmbedder
 from eval.calibration.groundedness import chunk_of, english, halves
 from eval.calibration.near_misses import NEAR_MISSES
-from eval.datasets.claims import PARAGRAPH, Claim, make_claims
+from eval.datasets.claims import PARAGRAPH, Claim, make_claims, unanswered_claims
 from eval.datasets.corpus import Corpus, read_corpus
 from generation.drafts.strict import Remedies
 from generation.grounding.answer_confidence import load_answer_confidence
@@ -57,7 +58,8 @@ def run() -> Report:
 
 
 async def _measure(report: Report) -> None:
-    claims = make_claims(read_corpus(data_folder(SET)))
+    asked = read_corpus(data_folder(SET))
+    claims = make_claims(asked)
     _, articles = halves(claims)
     measured = [claim for claim in claims if claim.article in articles]
     corpus = corpus_of(SET)
@@ -67,7 +69,8 @@ async def _measure(report: Report) -> None:
         times = await _times(service, ingested.scope, measured, questions)
         report.add("CPU of the check p50", p50(times), unit="ms", target=Target(bound=15))
         report.notes.append(f"{len(times)} answers of two sentences")
-        await _shown(report, service, corpus, measured)
+        unanswered = [claim for claim in unanswered_claims(asked) if claim.article in articles]
+        await _shown(report, service, asked, [*measured, *unanswered])
         elsewhere = english(read_corpus(data_folder(ELSEWHERE)), without=corpus)
         for other in (elsewhere, read_corpus(NEAR_MISSES / "test")):
             await _shown(report, service, other, make_claims(other))

@@ -27,12 +27,14 @@ Kind = Literal[
     "number changed",
     "negation added",
     "negation left out",
+    "question without an answer",
 ]
 """The change that makes a claim unsupported.
 
 Either the claim is compared with another paragraph than the one its question was asked about, one
 without the answer. Or the claim was changed: it has another answer of the same shape from the
-paragraph, another number, or one negation more or less.
+paragraph, another number, or one negation more or less. The last kind is made of a question that
+its paragraph does not answer.
 """
 PARAGRAPH: tuple[Kind, ...] = ("paragraph of another article", "other paragraph of its article")
 SWAPPED: tuple[Kind, ...] = ("answer of another sentence", "answer of the same sentence")
@@ -103,6 +105,45 @@ def make_claims(corpus: Corpus) -> list[Claim]:
     word, with a long answer, or whose claim is a sentence of the passage are left out.
     """
     return [claim for context in _contexts(corpus) for claim in _claims(context)]
+
+
+def unanswered_claims(corpus: Corpus) -> list[Claim]:
+    """Returns claims made of the questions that their paragraph does not answer, in their order.
+
+    The answer is that to the first other question about the paragraph that begins to ask with the
+    same word, if the question has none of the answer's words. Questions without one are left out.
+    """
+    passages = {p.id: p for p in corpus.passages}
+    about: Mapping[str, list[Question]] = defaultdict(list)
+    for question in corpus.questions:
+        for id_ in corpus.qrels.get(question.id, ()):
+            about[id_].append(question)
+    claims = []
+    for question in corpus.questions:
+        passage = passages.get(question.meta.get("source_doc", ""))
+        if question.answers or passage is None:
+            continue
+        answers = (_shortest(q) for q in about[passage.id] if _asks_as(question, q))
+        asked = set(_WORD.findall(question.text.lower()))
+        own = (a for a in answers if asked.isdisjoint(map(str.lower, _content_words(a))))
+        if text := claim_text(question.text, next(own, "")):
+            claims.append(
+                Claim(
+                    text=text,
+                    kind="question without an answer",
+                    passage=passage.id,
+                    question=question.id,
+                    article=passage.title,
+                )
+            )
+    return claims
+
+
+def _asks_as(question: Question, other: Question) -> bool:
+    """True if two questions have the same question word first."""
+    found = [_ASKED.search(each.text) for each in (question, other)]
+    words = [match[0].lower().split()[0] if match else None for match in found]
+    return words[0] == words[1] is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

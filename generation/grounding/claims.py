@@ -218,7 +218,7 @@ class ClaimChecker:
             return Verdict(objection="figure", missing=self._figures_missing(claim))
         if saying := self._saying(claim, having, bare=bare):
             return Verdict(support=1.0, passages=saying)
-        if names := self._names.missing(claim):
+        if names := self._names.missing(claim, self._question):
             return Verdict(objection="name", missing=tuple(names[:MOST_NAMED]))
         return having if self._may_hold(claim, having) else Verdict(objection="support")
 

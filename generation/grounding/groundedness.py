@@ -212,11 +212,19 @@ async def read_parts(embedder: TokenEmbedder, chunks: Sequence[Chunk]) -> Sequen
             break
         texts = [passage_text(chunk) for chunk in unread.values()]
         vectors = await embedder.embed_tokens(texts, kind="passage")
-        for (place, chunk), tokens in zip(unread.items(), vectors, strict=True):
-            found[place].append(ReadPassage(chunk, tokens))
-        rests = {place: found[place][-1].rest for place in unread}
-        unread = {place: rest for place, rest in rests.items() if rest}
+        read = await asyncio.to_thread(_read_passages, [*unread.values()], vectors)
+        for place, (passage, _) in zip(unread, read, strict=True):
+            found[place].append(passage)
+        unread = {place: rest for place, (_, rest) in zip(unread, read, strict=True) if rest}
     return found
+
+
+def _read_passages(
+    chunks: Sequence[Chunk], vectors: Sequence[TokenVectors]
+) -> list[tuple[ReadPassage, Chunk | None]]:
+    """Returns each chunk with its data, and its rest that the encoder has not read."""
+    passages = map(ReadPassage, chunks, vectors)
+    return [(passage, passage.rest) for passage in passages]
 
 
 class EntailedGrounding:

@@ -14,6 +14,8 @@ NO_NOUNS = frozenset({"de"})
 """Languages that write every noun with a capital."""
 LONGEST_ACRONYM = 6
 """Letters, at most, of a name that may be the initials of others."""
+SHORTEST_ASKED = 6
+"""Letters from which one error in a name of the question is overlooked."""
 SHORTEST_STEM = 4
 """Letters that remain of a name without its ending."""
 
@@ -58,7 +60,8 @@ class KnownNames:
 
     A name is known in another form of it ("German" by "Germany", "Protestantism" by "Protestants"),
     and by the words whose initials it has: "US" by "United States", and the other way round.
-    Accents do not matter, nor does one wrong letter behind the first in a long name.
+    Accents do not matter, nor does one wrong letter behind the first in a long name. A name that
+    the question has, too, may be shorter: a claim repeats its typing error.
     """
 
     def __init__(self, text: str) -> None:
@@ -69,11 +72,20 @@ class KnownNames:
         written = _LETTERS.findall(text)
         self._capitals = frozenset(word.lower() for word in written if word[0].isupper())
 
-    def missing(self, claim: str) -> list[str]:
-        """Returns words with a capital, inside a sentence, that the text lacks; each once."""
+    def missing(self, claim: str, question: str = "") -> list[str]:
+        """Returns words with a capital, inside a sentence, that the text lacks; each once.
+
+        `question` is the one that the claim answers, if there is one.
+        """
         stated = words(without_accents(claim))
+        asked = frozenset(words(without_accents(question)))
         names = dict.fromkeys(word for word in stated[1:] if word[0].isupper())
-        missing = [name for name in names if not self._has(name)]
+        missing = [
+            name
+            for name in names
+            if not self._has(name)
+            and not self._misspells(name.lower(), SHORTEST_ASKED if name in asked else LONG)
+        ]
         if not missing or language_of(claim) in NO_NOUNS:
             return []
         shortened = {word for run in _runs(stated) if self._has_initials(run) for word in run}
@@ -85,9 +97,7 @@ class KnownNames:
         if any(self._has_part(part) for part in parts):
             return True
         forms = {form for part in parts if part not in _OTHERS for form in _forms(part)}
-        return (bool(forms) and _stands_in(self._lower, "|".join(forms))) or (
-            self._spells_out(name) or self._misspells(lower)
-        )
+        return (bool(forms) and _stands_in(self._lower, "|".join(forms))) or self._spells_out(name)
 
     def _has_part(self, part: str) -> bool:
         """True if the text has a word, or another one of its country with a capital."""
@@ -98,12 +108,15 @@ class KnownNames:
         acronym = name.isupper() and 1 < len(name) <= LONGEST_ACRONYM
         return acronym and _stands_in(self._text, _BETWEEN.join(rf"{c}\w*" for c in name))
 
-    def _misspells(self, name: str) -> bool:
-        """True if the text has a long word that differs from the name by one letter."""
-        return len(name) >= LONG and any(
+    def _misspells(self, name: str, shortest: int) -> bool:
+        """True if the text has a word that differs from the name by one letter.
+
+        Neither is shorter than `shortest`.
+        """
+        return len(name) >= shortest and any(
             word[0] == name[0] and abs(len(word) - len(name)) <= 1 and distance(word, name) == 1
             for word in self._words
-            if len(word) >= LONG
+            if len(word) >= shortest
         )
 
     def _has_initials(self, run: Sequence[str]) -> bool:

@@ -35,6 +35,8 @@ def is_quoted(chunk: Chunk) -> bool:
 
 def quoted_last(hits: Sequence[Hit]) -> list[Hit]:
     """Returns hits in their order, but each quoted one below the new text of its conversation."""
+    if not any(is_quoted(hit.chunk) for hit in hits):
+        return list(hits)
     last = {_subject(h.chunk): place for place, h in enumerate(hits) if not is_quoted(h.chunk)}
 
     def place_of(item: tuple[int, Hit]) -> tuple[int, bool]:
@@ -121,4 +123,5 @@ def _sent(chunk: Chunk) -> datetime | None:
 
 
 def _subject(chunk: Chunk) -> str:
-    return _REPLY.sub("", chunk.title, count=1).strip().casefold()
+    reply = _REPLY.match(chunk.title)
+    return chunk.title[reply.end() if reply else 0 :].strip().casefold()

@@ -13,6 +13,10 @@ from rag.text.figures import Figure, figures, in_digits
 _DAY = re.compile(r"[dm](?P<year>(?:\d{4})?)(?P<rest>\d{4}|(?<=\d)\d\d)")
 """The forms of a day, with or without a year, and of a month of a year."""
 _YEAR = re.compile(r"\d{4}")
+_CENTURY = re.compile(
+    r"(\d{1,2})(?:st|nd|rd|th|\.)[ -](?:century|centuries|Jahrhunderts?)\b(?! (?:B\.?C|v\. ?Chr))"
+)
+_DECADE = re.compile(r"([12]\d\d0)s")
 _EQUALS = r"\s*(?:=|is|are|equals?|makes?|gives?|ist|sind|ergibt|ergeben|macht|font|égale)\s*"
 _SIGNS = re.compile(r"\s*([-+−–×x*·/÷])\s*")
 
@@ -20,15 +24,19 @@ _SIGNS = re.compile(r"\s*([-+−–×x*·/÷])\s*")
 def missing_figures(claim: str, evidence: Iterable[str]) -> list[Figure]:
     """Returns the figures of a claim that none of the texts has, nor a calculation in the claim.
 
-    A calculation is "3 × £50 = £150": its result counts if it is right and the evidence has
-    at least one of its parts.
+    A year of the texts states its century and its decade. A calculation is "3 × £50 = £150": its
+    result counts if it is right and the evidence has at least one of its parts.
     """
     stated = figures(claim)
     if not stated:
         return []  # the evidence takes longer to read than all else
     known = [figure for text in evidence for figure in figures(text)]
     missing = [figure for figure in stated if not is_stated(figure, known)]
-    return [figure for figure in missing if not _calculated(figure, claim, known)]
+    return [
+        figure
+        for figure in missing
+        if not _has_year(_period(figure, claim), known) and not _calculated(figure, claim, known)
+    ]
 
 
 def is_stated(figure: Figure, known: Sequence[Figure]) -> bool:
@@ -39,6 +47,29 @@ def is_stated(figure: Figure, known: Sequence[Figure]) -> bool:
     if not _YEAR.fullmatch(figure.text) and not any(isinstance(v, str) for v in figure.values):
         return False
     return any(_day_stated(form, values) for form in figure.values)
+
+
+def _period(figure: Figure, claim: str) -> range:
+    """Returns the years of a century or decade; none for any other figure.
+
+    "1600s" are the years of a century.
+    """
+    if decade := _DECADE.fullmatch(figure.text):
+        first = int(decade[1])
+        return range(first, first + (10 if first % 100 else 100))
+    if century := _CENTURY.match(in_digits(claim), figure.start):
+        last = 100 * int(century[1])
+        return range(last - 99, last + 1)
+    return range(0)
+
+
+def _has_year(period: range, known: Iterable[Figure]) -> bool:
+    """True if a known year, or the year of a known day, is in the period."""
+    if not period:
+        return False
+    days = (day for figure in known for value in figure.values if (day := _parts(value)))
+    written = (figure.text for figure in known if _YEAR.fullmatch(figure.text))
+    return any(int(year) in period for year in [*written, *(year for year, _ in days if year)])
 
 
 def _day_stated(value: Decimal | str, known: AbstractSet[Decimal | str]) -> bool:

@@ -12,6 +12,7 @@ from eval.datasets.claims import (
     make_claims,
     negate,
     other_answers,
+    unanswered_claims,
 )
 from eval.datasets.corpus import Corpus, Passage, Question
 
@@ -92,6 +93,34 @@ def test_claims_are_the_same_every_time_and_each_kind_says_what_was_done() -> No
     against = {(claim.question, claim.kind): claim.passage for claim in claims}
     assert [against["watt", kind] for kind in PARAGRAPH] == ["rome#0", "steam#1"]
     assert {p for (_, kind), p in against.items() if kind not in PARAGRAPH} == {"steam#0"}
+
+
+def test_a_question_without_an_answer_gets_that_of_one_that_asks_alike() -> None:
+    meta = {"source_doc": "steam#0"}
+    unanswered = [
+        Question(id=id_, text=text, answers=(), answerable=False, meta=meta)
+        for id_, text in (
+            ("bought", "Who bought the locomotive?"),
+            ("watt", "Who sold Watt the locomotive?"),
+            ("where", "Where was the locomotive built?"),
+        )
+    ]
+    corpus = Corpus(
+        name="small",
+        passages=(_passage("steam#0", "Steam", ENGINE),),
+        questions=(
+            _question("when", "When was the patent?", "1769"),
+            _question("who", "Who had a patent?", "James Watt"),
+            _question("paid", "Who paid for the engine?", "Matthew Boulton"),
+            *unanswered,
+        ),
+        qrels={id_: {"steam#0": 1} for id_ in ("when", "who", "paid")},
+    )
+    claims = unanswered_claims(corpus)
+    assert [(claim.question, claim.text, claim.passage) for claim in claims] == [
+        ("bought", "James Watt bought the locomotive.", "steam#0"),
+        ("watt", "Matthew Boulton sold Watt the locomotive.", "steam#0"),
+    ]
 
 
 def _passage(id_: str, title: str, text: str) -> Passage:

@@ -78,3 +78,24 @@ def test_a_name_like_another_is_missing(claim: str) -> None:
 )
 def test_a_common_word_is_no_name_of_a_country(text: str, claim: str, missing: str) -> None:
     assert KnownNames(text).missing(claim) == [missing]
+
+
+TOWN = "Mayor Keller opened the harbour of Ostend with Ms Groener."
+
+
+@pytest.mark.parametrize(
+    ("claim", "question"),
+    [
+        ("Later Mayor Kellar opened it.", "What did Mayor Kellar open?"),
+        ("It was opened with Groner.", "Who opened it with Groner?"),
+    ],
+)
+def test_a_typing_error_of_the_question_is_no_other_name(claim: str, question: str) -> None:
+    names = KnownNames(TOWN)
+    assert names.missing(claim, question) == []
+    assert names.missing(claim, "Who opened it?") != []
+
+
+@pytest.mark.parametrize("name", ["Heller", "Osten", "Kettner", "Bruges"])
+def test_another_name_of_the_question_is_missing(name: str) -> None:
+    assert KnownNames(TOWN).missing(f"It is {name}.", f"Is it {name}?") == [name]

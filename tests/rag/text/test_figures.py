@@ -38,6 +38,11 @@ SAME = [
     ("at most 23", "luggage of 23 kg"),
     ("3 to 5 days", "3-5 days"),
     ("27 leave days", "27 days of leave"),
+    ("The mill is of the 16th century.", "It was built in 1564."),
+    ("Guilds of the sixteenth century met here.", "They met on 3 March 1600."),
+    ("The mayors of the 1600s were weavers.", "Mayor Blount took office in 1672."),
+    ("The line closed in the 1960s.", "The last train ran on 3 March 1968."),
+    ("Die Mühle ist aus dem 16. Jahrhundert.", "Sie wurde 1564 gebaut."),
 ]
 OTHER = [
     ("£1.50", "£50"),
@@ -63,6 +68,12 @@ OTHER = [
     ("£2,025", "on 1 May 2025"),
     ("£2025", "on 1 May 2025"),
     ("27‰", "27 %"),
+    ("The mill is of the 16th century.", "It was built in 1601."),
+    ("The line closed in the 1960s.", "The last train ran in 1970."),
+    ("The temple is of the 16th century BC.", "It was dug out in 1564."),
+    ("The mill is of the 16th century.", "It had 1,564 sacks."),
+    ("the 16th mill", "It was built in 1564."),
+    ("It was built in 1564.", "The mill is of the 16th century."),
 ]
 
 

@@ -33,6 +33,12 @@ def test_quoted_text_comes_below_the_new_text_of_its_conversation(prefix: str) -
     assert ordered == [signature, other, new, quoted, last]
 
 
+def test_a_word_of_the_subject_that_ends_like_a_reply_is_no_reply() -> None:
+    quoted = said("Old.", "Re: Hardware: prices", 5, headings=("Quoted message",))
+    new = said("New.", "Hardware: prices", 4)
+    assert [h.chunk for h in quoted_last(hits(quoted, new))] == [new, quoted]
+
+
 def overtaken(question: str, *chunks: Chunk) -> list[bool]:
     found = Overtaken(question, chunks)
     return [(place, 0, len(chunk.text)) in found for place, chunk in enumerate(chunks)]
