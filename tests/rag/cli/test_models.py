@@ -13,6 +13,7 @@ from rag.cli.main import main
 from rag.cli.models import convert as conversion
 from retrieval.embedders.messages import Text
 from retrieval.embedders.onnx_checkpoint import OnnxCheckpoint
+from tests.processor import exact_int8
 from tests.servers import RAG, rag
 from tests.tiny_sentence import TEXTS, bert, encoded
 
@@ -56,6 +57,7 @@ def test_a_converted_model_has_the_vectors_of_sentence_transformers(
     np.testing.assert_allclose(np.stack(found), encoded(model, "query"), atol=1e-5)  # type: ignore[arg-type]
 
 
+@exact_int8
 def test_int8_is_compared_with_float32_on_a_set(
     model: Path, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +67,7 @@ def test_int8_is_compared_with_float32_on_a_set(
     assert json.loads((out / "plumbline.json").read_text())["precision"] == "int8"
 
 
+@exact_int8
 def test_what_loses_too_much_is_not_written(
     model: Path,
     questions: Path,
