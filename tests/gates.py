@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from tests.ports import free_port
+
 
 async def close_server(server: asyncio.Server) -> None:
     """Closes a server once the connections that it has accepted are made.
@@ -24,7 +26,7 @@ class Gate:
 
     def __init__(self, to: int) -> None:
         self._to = to
-        self._port = 0
+        self._port = free_port()
         self._open: set[asyncio.StreamWriter] = set()
         self._listening: asyncio.Server | None = None
         self._speaks = asyncio.Event()
@@ -37,9 +39,8 @@ class Gate:
         return self._port
 
     async def start(self) -> None:
-        """Listens, on the same port as before if there was one."""
+        """Listens, on the same port each time."""
         self._listening = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._listening.sockets[0].getsockname()[1]
 
     async def die(self) -> None:
         """Acts like a killed process: resets connections and refuses new ones."""

@@ -19,7 +19,8 @@ import pytest
 from joserfc.jwk import Key
 
 from tests.places import ROOT
-from tests.servers import NO_CERTIFICATES, PATIENCE, free_port, wait_for
+from tests.ports import free_port
+from tests.servers import NO_CERTIFICATES, PATIENCE, wait_for
 
 PACKAGES = Path(sys.prefix) / "oidc-provider"
 """The folder into which `make oidc-provider` installs it."""

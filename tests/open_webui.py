@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.servers import PATIENCE, free_port, wait_for
+from tests.ports import free_port
+from tests.servers import PATIENCE, wait_for
 
 Json = dict[str, Any]
 COMMAND = Path(sys.prefix) / "open-webui" / "bin" / "open-webui"

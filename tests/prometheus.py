@@ -15,7 +15,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.places import ROOT
-from tests.servers import Json, free_port
+from tests.ports import free_port
+from tests.servers import Json
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 OBJECTIVES = RULES.with_name("slo.yml")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import PATIENCE, free_port
+from tests.ports import free_port
+from tests.servers import PATIENCE
 
 BINARY = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 

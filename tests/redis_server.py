@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.servers import PATIENCE, wait_for
 
 
@@ -20,9 +21,7 @@ class RedisServer:
         self._folder = folder
         self._durable = durable
         folder.mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self.start()
 
     @property

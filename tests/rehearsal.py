@@ -21,9 +21,10 @@ from pathlib import Path
 
 from tests.forked import Process
 from tests.places import ROOT
+from tests.ports import free_port
 from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer
-from tests.servers import PATIENCE, Json, cluster_settings, free_port, start
+from tests.servers import PATIENCE, Json, cluster_settings, start
 from tests.waiting import until
 
 LAG_SECONDS = 0.3

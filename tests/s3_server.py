@@ -15,7 +15,8 @@ from subprocess import Popen
 import boto3
 import httpx
 
-from tests.servers import NO_CERTIFICATES, free_port, wait_for
+from tests.ports import free_port
+from tests.servers import NO_CERTIFICATES, wait_for
 
 BUCKET = "backups"
 CLIENT = {

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import sqlite3
 import ssl
 import subprocess
@@ -51,13 +50,6 @@ class Server:
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=PATIENCE, verify=NO_CERTIFICATES)
-
-
-def free_port() -> int:
-    """Returns a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def environment(data: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:

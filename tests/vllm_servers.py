@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 
 from tests.forked_vllm import VllmProcess
-from tests.servers import NO_CERTIFICATES, PATIENCE, free_port
+from tests.ports import free_port
+from tests.servers import NO_CERTIFICATES, PATIENCE
 
 SERVER = "vllm.entrypoints.openai.api_server"
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}

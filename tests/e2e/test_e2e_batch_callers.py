@@ -14,7 +14,8 @@ from tests.charging import DOCUMENT, MODEL, client, key
 from tests.e2e.test_e2e_batches import chat, client_of, ended, read, sent
 from tests.e2e.test_e2e_costs import rows
 from tests.model_server import ModelServer, model_server, says
-from tests.servers import Server, free_port, rag, serving, submit, wait_for
+from tests.ports import free_port
+from tests.servers import Server, rag, serving, submit, wait_for
 
 SECRETS = ("admin", "anna", "bert", "limited", "ends")
 

@@ -25,12 +25,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from rag.settings.storage import CeleryQueueSettings
 from tests.compose import needs_compose, project, secrets
 from tests.places import ROOT
+from tests.ports import free_port
 from tests.postgres import PostgresServer
 from tests.prometheus import UNPACKED
 from tests.qdrant_grpc import grpc_port
 from tests.rabbitmq import rabbit_server
 from tests.redis_server import binary
-from tests.servers import PATIENCE, Json, free_port, rag, start, submit, wait_for
+from tests.servers import PATIENCE, Json, rag, start, submit, wait_for
 from workers.celery_app import celery_app
 
 pytestmark = needs_compose

@@ -19,7 +19,8 @@ import pytest
 
 from tests.charging import DOCUMENT, MODEL, Provider, client, key, question
 from tests.model_server import ModelServer, model_server
-from tests.servers import Server, free_port, rag, serving, submit, wait_for
+from tests.ports import free_port
+from tests.servers import Server, rag, serving, submit, wait_for
 
 CLIENTS = 8
 KINDS = ("answer", "answer", "stream", "hang up", "fail", "break", "chat", "unknown")

@@ -34,20 +34,11 @@ from rag.types import DEFAULT_TENANT
 from tests.eval.offline.test_offline import make_set
 from tests.forked import Process
 from tests.places import ROOT
+from tests.ports import free_port
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import RedisServer, redis_server
-from tests.servers import (
-    PATIENCE,
-    RAG,
-    environment,
-    free_port,
-    rag,
-    serving,
-    start,
-    submit,
-    wait_for,
-)
+from tests.servers import PATIENCE, RAG, environment, rag, serving, start, submit, wait_for
 from workers.eval_answering import Answering
 from workers.eval_dispatch import done_file
 

@@ -20,8 +20,9 @@ import httpx
 import pytest
 
 from tests.compose import needs_compose, project, secrets
+from tests.ports import free_port
 from tests.repository.test_dockerfile import locked
-from tests.servers import PATIENCE, Json, finished, free_port, wait_for
+from tests.servers import PATIENCE, Json, finished, wait_for
 
 pytestmark = [pytest.mark.image, needs_compose]
 

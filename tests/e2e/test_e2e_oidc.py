@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from anyio import to_thread
 
 from rag.settings.tree import load_settings
 from tests.mcp_clients import by_http, called, refused
 from tests.oidc_provider import Provider, free_url, needs_provider, oidc_provider
+from tests.postgres import PostgresServer
+from tests.qdrant_grpc import grpc_port
 from tests.servers import RAG, Server, all_documents, rag, serving, submit, wait_for
 from tests.tokens import KEYS, assembled, checking_tokens, new_key
 
@@ -150,6 +154,49 @@ def test_tokens_are_refused_on_the_host_while_the_server_runs(running: Running) 
     tokens("allow", "subject", "ann")
     assert tokens("list") == "No token is refused.\n"
     wait_for(lambda: statuses(*both, lost) == {200}, pause=1)
+
+
+@pytest.mark.anyio
+async def test_a_refusal_at_one_server_holds_at_another(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """Two API processes with one catalog on PostgreSQL and one index."""
+    url = free_url()
+    provided = oidc_provider(tmp_path / "provider", KEYS["RS256"], "one", "RS256", url)
+    async with grpc_port() as port:
+        with contextlib.ExitStack() as stack:
+            provider = await to_thread.run_sync(stack.enter_context, provided)
+            env = environment(url) | {
+                "RAG_INDEX__KIND": "qdrant",
+                "RAG_INDEX__URL": f"http://127.0.0.1:{port}",
+                "RAG_INDEX__GRPC_PORT": str(port),
+                "RAG_CATALOG__KIND": "postgres",
+                "RAG_CATALOG__URL": postgres.new_database(),
+            }
+            await to_thread.run_sync(_refuse_and_allow, tmp_path, provider, env, stack)
+
+
+def _refuse_and_allow(
+    folder: Path, provider: Provider, env: dict[str, str], stack: contextlib.ExitStack
+) -> None:
+    one, other = (
+        Running(stack.enter_context(serving(folder / name, env=env)), provider)
+        for name in ("one", "other")
+    )
+    create = ("keys", "create", "host", "--scopes=admin", "--tenant=acme", "--json")
+    made = rag(*create, data=folder / "one", env=env)
+    assert made.returncode == 0, made.stderr
+    key = json.loads(made.stdout)["key"]
+    token, refusal = provider.of_user("ann")["access_token"], {"kind": "subject", "value": "ann"}
+    assert (one.get(token).status_code, other.get(token).status_code) == (200, 200)
+    with one.client(key) as admin:
+        assert admin.post("/v1/tokens/refused", json=refusal).status_code == 201
+    assert one.get(token).status_code == 401
+    wait_for(lambda: other.get(token).status_code == 401, pause=1)
+    with other.client(key) as admin:
+        assert admin.delete("/v1/tokens/refused", params=refusal).is_success
+    assert other.get(token).status_code == 200
+    wait_for(lambda: one.get(token).status_code == 200, pause=1)
 
 
 @pytest.mark.parametrize("algorithm", ["PS256", "ES256", "EdDSA"])

@@ -28,9 +28,10 @@ from retrieval.indexes.edge import EdgeIndex
 from tests import papers
 from tests.disks import fill, small_disk
 from tests.forked import Process
+from tests.ports import free_port
 from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer, redis_server
-from tests.servers import PATIENCE, RAG, free_port, rag, start, wait_for
+from tests.servers import PATIENCE, RAG, rag, start, wait_for
 from tests.shallow_minilm import make_shallow_minilm
 from workers.celery_app import celery_app
 from workers.celery_queue import CeleryQueue

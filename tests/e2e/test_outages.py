@@ -19,12 +19,13 @@ import httpx
 import pytest
 
 from tests.model_server import ModelServer, model_server, quotes
+from tests.ports import free_port
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.qdrant_shards import ShardedClient
 from tests.rabbitmq import rabbit_server
 from tests.redis_server import redis_server
-from tests.servers import Json, free_port, serving, submit, wait_for, working
+from tests.servers import Json, serving, submit, wait_for, working
 
 PROMPT = 1.0
 """Seconds from the return to the first good answer."""

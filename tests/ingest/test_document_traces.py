@@ -13,21 +13,12 @@ import pytest
 import redis
 
 from tests.otlp_server import OtlpServer, Received, otlp_server
+from tests.ports import free_port
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.rag.telemetry.test_tracing import INPUT, KIND, META
 from tests.redis_server import RedisServer, redis_server
-from tests.servers import (
-    Server,
-    ended,
-    finished,
-    free_port,
-    rag,
-    serving,
-    submit,
-    wait_for,
-    working,
-)
+from tests.servers import Server, ended, finished, rag, serving, submit, wait_for, working
 from tests.web import Page, Web, web
 
 CALLER = "00f067aa0ba902b7"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.places import ROOT
+from tests.ports import free_port
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the README's REST calls use curl")
 def test_the_readme_s_shell_blocks_run(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     script = "\n".join(BLOCK.findall((ROOT / "README.md").read_text()))
     assert "rag serve" in script
     assert "curl" in script

@@ -20,8 +20,9 @@ from pydantic import SecretStr
 from rag.errors import UpstreamError
 from rag.settings.storage import CeleryQueueSettings
 from tests.certificates import certificate_for_loopback
+from tests.ports import free_port
 from tests.redis_server import redis_server
-from tests.servers import PATIENCE, free_port
+from tests.servers import PATIENCE
 from workers.celery_app import celery_app, send, waiting_in
 from workers.consumer import CONNECT_SECONDS, PromptConsumer
 

@@ -8,7 +8,8 @@ common is in neither of them:
 - arithmetic: two prompts on the wide engine;
 - bandwidth: a wide and a narrow engine of 4 layers, a step of one request. On a CPU, which reads
   and then computes, also a step of a batch, without what it computes: one request may be multiplied
-  by another kernel, which reads more slowly.
+  by another kernel, which reads more slowly. Where computing is all of that step, as without
+  instructions for bfloat16, reading counts as `MIN_READING` of it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ it computes."""
 SHORT_PROMPT, LONG_PROMPT = 256, 768
 CONTEXT = PROMPT + ANSWER // 2
 """Tokens that a step attends to, on average."""
+MIN_READING = 0.05
+"""The least share of a batch's step on a CPU that counts as reading: less is lost in the error of
+the time of computing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +130,9 @@ async def machine_rates(call: Call, device: Device) -> MachineRates:
     single = _more_read(wide, narrow, 1) / _positive(step_seconds(*steps[:2]) - shallow)
     batched = single
     if device.on_cpu:
-        reading = step_seconds(*steps[2:]) - shallow - _step_operations(wide, BATCH) / rate
-        batched = _more_read(wide, narrow, BATCH) / _positive(reading)
+        step = _positive(step_seconds(*steps[2:]) - shallow)
+        reading = max(step - _step_operations(wide, BATCH) / rate, MIN_READING * step)
+        batched = _more_read(wide, narrow, BATCH) / reading
     return MachineRates(
         device=device,
         bandwidth=batched / 1e9,

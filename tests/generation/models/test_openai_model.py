@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
@@ -29,6 +28,7 @@ from tests.model_server import (
     sends,
     silent,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 KEY = "sk-hunter2"
@@ -294,9 +294,7 @@ async def test_a_server_that_falls_silent_is_given_up(server: ModelServer, scrip
 
 
 async def test_where_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://user:{KEY}@127.0.0.1:{free.getsockname()[1]}/v1"
-    async with connected(url) as model:
+    async with connected(f"http://user:{KEY}@127.0.0.1:{free_port()}/v1") as model:
         with pytest.raises(UpstreamError, match=r"generator\.base_url") as caught:
             await anext(model.stream(CHAT, sampling=Sampling(max_tokens=9)))
     assert caught.value.code == "model_unreachable"

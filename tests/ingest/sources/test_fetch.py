@@ -25,6 +25,7 @@ from ingest.sources.web import WebReader, is_url, parse_url, submission_of_url
 from rag.errors import RagError, ReadError, StorageError, UpstreamError
 from rag.text.uris import document_id
 from tests.fakes import HereReader
+from tests.ports import free_port
 from tests.web import Page, Web, web
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -404,9 +405,7 @@ def test_an_answer_that_may_change_can_be_asked_for_again(
 
 
 def test_servers_that_do_not_answer(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    refused(UpstreamError, f"http://127.0.0.1:{port}/", tmp_path)
+    refused(UpstreamError, f"http://127.0.0.1:{free_port()}/", tmp_path)
     refused(UpstreamError, f"http://{'a' * 64}.example/", tmp_path)
     message = str(refused(UpstreamError, "http://nowhere.invalid/", tmp_path))
     assert "nowhere.invalid is not found: " in message

@@ -44,7 +44,7 @@ from rag.client import (
     UnreachableError,
 )
 from tests.model_server import Listener, ModelServer, Script, cut, goes_on, model_server, sends
-from tests.servers import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 SEARCHED: dict[str, Any] = {"hits": [], "timings": {}, "degraded": [], "trace_id": "t"}

@@ -21,8 +21,8 @@ from rag.gateway.buckets_script import PREFIX
 from rag.gateway.limits import Limiter, Tier, Tiers
 from rag.types import Principal
 from tests.flood import Flood
+from tests.ports import free_port
 from tests.redis_server import RedisServer, redis_server
-from tests.servers import free_port
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

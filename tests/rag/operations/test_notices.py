@@ -20,7 +20,8 @@ from rag.operations.notices.http_notice import MAX_BYTES, HttpNotice
 from rag.operations.notices.looking import watching
 from rag.settings.operations import ServerSettings
 from tests.metadata_server import AWS, AZURE, GOOGLE, MACHINE, Metadata, metadata_server
-from tests.servers import PATIENCE, free_port, wait_for
+from tests.ports import free_port
+from tests.servers import PATIENCE, wait_for
 from tests.web import Page, web
 
 

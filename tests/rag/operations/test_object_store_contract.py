@@ -12,8 +12,8 @@ import pytest
 from rag.errors import ConfigError, NotFoundError, StorageError, UpstreamError
 from rag.operations.backup.object_store import FolderStore, ObjectStore
 from rag.operations.backup.s3_store import S3Store
+from tests.ports import free_port
 from tests.s3_server import BUCKET, s3_server
-from tests.servers import free_port
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,9 @@ from rag.settings.tree import load_settings, printable
 from rag.telemetry import logs
 from rag.types import Message, Query, Sampling, Scope
 from retrieval.rerankers.http import HttpReranker
+from tests.ports import free_port
 from tests.postgres import PostgresServer
-from tests.servers import Json, Server, free_port, rag, serving, wait_for
+from tests.servers import Json, Server, rag, serving, wait_for
 from workers.celery_app import celery_app, connected
 
 SECRET = "hunt/er:2@!"

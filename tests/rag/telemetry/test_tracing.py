@@ -33,7 +33,8 @@ from tests.e2e.test_e2e_chat import CONFIG, DOCUMENTS, FACT, FALLBACK, KEY, QUES
 from tests.model_server import ModelServer, model_server, refuses, says
 from tests.otlp_server import OtlpServer, Response, otlp_server
 from tests.planted import planted
-from tests.servers import Server, free_port, serving, submit, wait_for
+from tests.ports import free_port
+from tests.servers import Server, serving, submit, wait_for
 
 MAIL = "jane.doe@corp.example"
 ASKED = f"{QUESTION} Write to {MAIL}."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,6 +24,7 @@ from retrieval.indexes import qdrant_server
 from retrieval.indexes.qdrant import QdrantIndex
 from retrieval.indexes.qdrant_server import Server, connect
 from tests.fakes import dense_leg, make_chunk, make_points
+from tests.ports import free_port
 from tests.qdrant_corpus import (
     DIM,
 )
@@ -169,9 +169,7 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time() -> None:
 async def test_a_server_that_is_not_there_is_named_with_what_to_do(
     scope: Scope, prefer_grpc: bool
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     server = connect(url, api_key=None, grpc_port=port, prefer_grpc=prefer_grpc, timeout=5)
     index = QdrantIndex(server, dim=DIM)

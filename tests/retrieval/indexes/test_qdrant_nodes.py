@@ -20,11 +20,12 @@ from retrieval.indexes.qdrant import QdrantIndex
 from retrieval.indexes.qdrant_server import Server, connect
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.gates import Gate, close_server, gates
+from tests.ports import free_port
 from tests.qdrant_grpc import grpc_port
 from tests.qdrant_rest import rest_port
 from tests.qdrant_servers import NO_INDEXES
 from tests.qdrant_shards import ShardedClient
-from tests.servers import free_port, serving, submit
+from tests.servers import serving, submit
 
 PAUSE = qdrant_server.FIRST_PAUSE
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]

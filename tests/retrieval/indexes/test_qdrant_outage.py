@@ -12,8 +12,9 @@ import pytest
 
 from rag.errors import UpstreamError
 from retrieval.indexes.qdrant_server import Server, connect
+from tests.ports import free_port
 from tests.qdrant_grpc import grpc_port
-from tests.servers import Json, free_port
+from tests.servers import Json
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
