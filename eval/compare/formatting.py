@@ -14,7 +14,7 @@ CLIPPED = 160
 def number(value: float, name: str, *, sign: str = "") -> str:
     """Formats a value of the measure `name`; `sign="+"` shows the sign of gains, too."""
     match name:
-        case "failed" | "abstained":
+        case "failed" | "degraded" | "abstained":
             return f"{value:{sign}.1%}"
         case "seconds":
             return f"{value:{sign}.3f} s"

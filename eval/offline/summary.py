@@ -23,7 +23,7 @@ def summarize(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Returns the content of summary.json.
 
     Of all questions, and under `slices` (name → value → the same) of each part of them:
-    `questions`, `failed`, `measures` (name → `n`, `mean`, `low`, `high`), `abstention`
+    `questions`, `failed`, `degraded`, `measures` (name → `n`, `mean`, `low`, `high`), `abstention`
     (`abstention`), and the quantiles of `latency` (milliseconds by stage, and `total`),
     `input_tokens`, `output_tokens`, `cost` and `chunks_asked` (for the ranking of documents), of
     the questions that did not fail.
@@ -98,6 +98,7 @@ def _part(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "questions": len(outcomes),
         "failed": len(outcomes) - len(completed),
+        "degraded": sum(bool(outcome.degraded) for outcome in outcomes),
         "measures": _measures(outcomes),
         "abstention": abstention(outcomes),
         "latency": _latency(completed),

@@ -19,8 +19,10 @@ from rag.types import Floats
 
 Mask = npt.NDArray[np.bool_]
 
-EXPENSES = ("failed", "seconds", "input_tokens", "output_tokens", "cost")
+EXPENSES = ("failed", "degraded", "seconds", "input_tokens", "output_tokens", "cost")
 """Values of an outcome besides its measures. Of these less is better, of measures more is."""
+SHARES = ("failed", "degraded")
+"""Expenses that are 0 or 1 for each question."""
 NEUTRAL = re.compile(r"abstained|Judged@\d+|judge_failed")
 """Measures of which neither more nor less is better: some say how far others can be trusted."""
 LEADING = ("f1", "nDCG@10")
@@ -117,7 +119,7 @@ def leading(table: Table) -> str:
 
 def most(name: str) -> float:
     """Returns the largest value that a measure or expense can have for one question."""
-    return 1 if name == "failed" or name not in EXPENSES else math.inf
+    return 1 if name in SHARES or name not in EXPENSES else math.inf
 
 
 def gain(name: str, candidate: Floats, baseline: Floats) -> Floats:
@@ -189,10 +191,11 @@ def _expenses(run: Run, outcome: Outcome) -> list[float]:
     """Returns the expenses of an outcome, in the order of `EXPENSES`."""
     if outcome.error:
         return [1.0, *[math.nan] * (len(EXPENSES) - 1)]
-    spent = {name: _number(run, outcome, name, getattr(outcome, name)) for name in EXPENSES[1:]}
+    names = EXPENSES[len(SHARES) :]
+    spent = {name: _number(run, outcome, name, getattr(outcome, name)) for name in names}
     if is_kept(outcome):
         spent["seconds"] = math.nan
-    return [0.0, *spent.values()]
+    return [0.0, float(bool(outcome.degraded)), *spent.values()]
 
 
 def is_kept(outcome: Outcome) -> bool:

@@ -252,6 +252,8 @@ def evaluated(body: Json) -> Lines:
     yield f"{body['run']}: {body['questions']:,} questions of {body['set']}."
     if body["failed"]:
         yield f"{body['failed']:,} of them failed: `error` in outcomes.jsonl says why."
+    if body["degraded"]:
+        yield f"{body['degraded']:,} of them were degraded: `degraded` in outcomes.jsonl says how."
     yield ""
     for name, found in body["measures"].items():
         interval = f"{found['low']:.3f} to {found['high']:.3f}"

@@ -255,15 +255,16 @@ def test_a_summary_has_means_intervals_and_slices() -> None:
         "error": "down",
         "measures": {"f1": 0.0},
     }
+    rows[0]["degraded"] = ("rerank",)
     summary = summarize([*(outcome(**row, cost=0.5) for row in rows), outcome(**failed)])
-    assert (summary["questions"], summary["failed"]) == (4, 1)
+    assert (summary["questions"], summary["failed"], summary["degraded"]) == (4, 1, 1)
     low, high = mean_interval(np.array([0.0, 0.0, 1.0, 1.0]), most=1)
     assert summary["measures"]["f1"] == {"n": 4, "mean": 0.5, "low": low, "high": high}
     assert summary["latency"]["total"]["p50"] == 2000
     assert summary["latency"]["search"]["n"] == 3
     assert summary["cost"] == {"n": 3, "mean": 0.5, "p50": 0.5, "p95": 0.5, "p99": 0.5}
     spanish = summary["slices"]["lang"]["es"]
-    assert (spanish["questions"], spanish["failed"]) == (2, 1)
+    assert (spanish["questions"], spanish["failed"], spanish["degraded"]) == (2, 1, 0)
     assert spanish["measures"]["f1"]["mean"] == 0.5
     assert list(summary["slices"]["lang"]) == ["de", "es"]
     assert json.loads(json.dumps(summary)) == summary
@@ -273,6 +274,7 @@ def test_a_run_without_questions_has_a_summary() -> None:
     assert summarize([]) == {
         "questions": 0,
         "failed": 0,
+        "degraded": 0,
         "measures": {},
         "abstention": {},
         "latency": {"total": {"n": 0}},
