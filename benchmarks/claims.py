@@ -21,9 +21,9 @@ from benchmarks._common import Report, SkippedError, Target, data_folder, p50, t
 from benchmarks._rankings import corpus_of, ingest_corpus
 from eval.calibration.evidence_runs import MemoEmbedder
 from eval.datasets.corpus import Question
+from generation.grounding.claims import unstated_figures
 from rag.build.service import Service
 from rag.telemetry.trace import Trace
-from rag.text.stated_figures import missing_figures
 from rag.types import Answer, ClaimPolicy, Query, Scope
 from tests.smollm2 import smollm2
 
@@ -126,9 +126,11 @@ def _report_answers(
     for outcome, count in outcomes.most_common():
         report.add(f"sentences {outcome}", count / written)
     for name, answers in (("unchecked", unchecked), ("strict", strict)):
-        wrong = sum(map(_wrong_figures, answers))
+        wrong = sum(len(unstated_figures(a.text, a.passages)) for a in answers)
         bound = Target(bound=0) if name == "strict" else None
         report.add(f"figures of no passage, {name}", wrong, target=bound)
+    uncited = sum(len(answer.uncited) for answer in strict)
+    report.add("sentences without a citation, strict", uncited, target=Target(bound=0))
     tokens = sum(answer.usage.output_tokens for answer in unchecked)
     again = sum(answer.usage.output_tokens for answer in strict)
     report.add("tokens written, strict", again, floor=tokens)
@@ -139,10 +141,3 @@ def _right(answers: Sequence[Answer], sample: Sequence[Question]) -> float:
     pairs = zip(answers, sample, strict=True)
     has = [any(gold.lower() in a.text.lower() for gold in q.answers) for a, q in pairs]
     return sum(has) / len(has)
-
-
-def _wrong_figures(answer: Answer) -> int:
-    """Counts the figures of an answer's text that none of its passages has."""
-    texts = [f"{hit.chunk.title} {hit.chunk.text}" for hit in answer.passages]
-    markers = {str(citation.marker) for citation in answer.citations}
-    return sum(figure.text not in markers for figure in missing_figures(answer.text, texts))

@@ -17,7 +17,7 @@ from eval.measures.slices import ANSWERABLE, slices_of
 from eval.offline.plan import Plan
 from eval.offline.scoring import Scorer
 from eval.runs.run_folder import Cited, Found, Outcome
-from generation.grounding.citations import without_markers
+from generation.grounding.claims import unstated_figures
 from ingest.readers.decoding import storable
 from rag.build.ingest import Ingesting
 from rag.build.service import Service
@@ -25,8 +25,6 @@ from rag.errors import InputError, RagError
 from rag.feedback.observer import Traces
 from rag.records import JobRecord, Submission
 from rag.telemetry.trace import Score, Trace
-from rag.text.passages import passage_text
-from rag.text.stated_figures import missing_figures
 from rag.types import Answer, Hit, Query, Scope
 
 POLL_SECONDS = 0.2
@@ -223,18 +221,12 @@ def _of_answer(outcome: Outcome, question: Question, answer: Answer) -> Outcome:
         uncited=len(answer.uncited),
         claims=Counter(claim.outcome for claim in answer.claims),
         refused_right=_refused_right(question, answer),
-        wrong_figures=_wrong_figures(answer),
+        wrong_figures=len(unstated_figures(answer.text, answer.passages)),
         degraded=answer.degraded,
         input_tokens=answer.usage.input_tokens,
         output_tokens=answer.usage.output_tokens,
         cost=answer.usage.cost,
     )
-
-
-def _wrong_figures(answer: Answer) -> int:
-    """Counts the figures of an answer that no passage has."""
-    texts = [passage_text(hit.chunk) for hit in answer.passages]
-    return len(missing_figures(without_markers(answer.text), texts))
 
 
 def _refused_right(question: Question, answer: Answer) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from generation.grounding.citations import CitationChecker, uncited
+from generation.grounding.claims import Verdict
 from generation.sanitizing import SafeText, addresses
 from rag.protocols import SupportScorer
 from rag.types import Citation, Claim, Delta, Hit, Reason, Retraction
@@ -75,12 +76,9 @@ class Draft:
         """Forgets what was refused: the rest is written anew."""
         self.refused = None
 
-    async def cite(self, numbers: Sequence[int]) -> list[Written]:
-        """Returns a marker for the text since the last one, and its citation.
-
-        It names the first of these passages that supports the text; without one, there is none.
-        """
-        return self._write(await self._checker.cite(numbers))
+    async def cite(self, verdict: Verdict) -> list[Written]:
+        """Returns a marker for the text since the last one, which holds, and its citation."""
+        return self._write(await self._checker.cite(verdict.passages, verdict.support))
 
     def _write(self, events: Sequence[str | Citation]) -> list[Written]:
         out: list[Written] = []

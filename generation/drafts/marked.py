@@ -73,6 +73,6 @@ class MarkedDraft(Draft):
             return [MARK, Retraction(start=start, end=end, objection=verdict.objection)]
         likely = await self._claims_checker.answer_confidence(claim)
         self.confidence = max(self.confidence, likely)
-        out = [] if len(self.citations) > self._cited else await self.cite(verdict.passages)
+        out = [] if len(self.citations) > self._cited else await self.cite(verdict)
         self.claims += (verdict.on(claim, "supported", start, len(self.text)),)
         return out

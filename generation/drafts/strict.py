@@ -117,7 +117,7 @@ class StrictDraft(Draft):
         sent = self.text[before:]
         start = before + len(sent) - len(sent.lstrip())
         if len(self.citations) == cited:
-            out += await self.cite(verdict.passages)
+            out += await self.cite(verdict)
         self.claims += (verdict.on(claim, "supported", start, len(self.text)),)
         likely = await self._claims_checker.answer_confidence(claim)
         self.confidence = max(self.confidence or 0.0, likely)

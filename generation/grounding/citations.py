@@ -98,20 +98,28 @@ class CitationChecker:
         """Returns the text held back, once the answer is complete."""
         return self._send(len(self._text))
 
-    async def cite(self, numbers: Sequence[int]) -> list[str | Citation]:
-        """Returns a marker and its citation for the text since the last marker.
+    async def cite(self, numbers: Sequence[int], held: float) -> list[str | Citation]:
+        """Returns a marker and its citation for the text since the last marker, which holds.
 
-        It names the first of these passages that supports the text; without one, there is none.
+        It names the first of these passages with a sentence that supports the text. If none has
+        one, it names the first passage, its closest sentence, and the support `held`. Where the
+        last marker was removed, the text is that before it.
         """
         events = self.finish()
-        self._claim = _ESCAPED.sub("[", self._text)
+        self._claim_from(self._text)
         for number in numbers:
             if found := await self._find(number):
-                marker = f" [{number}]"
-                self._before += self._text + marker
-                self._text, self._sent = "", 0
-                return [*events, marker, *self._cite(number, *found)]
-        return events
+                return [*events, *self._mark(number, *found)]
+        closest = await self._closest(self._last, self._passages[numbers[0] - 1])
+        if closest is None:
+            return events
+        return [*events, *self._mark(numbers[0], closest[0], min(held, MAX_PARAPHRASE))]
+
+    def _mark(self, number: int, span: Span, support: float) -> list[str | Citation]:
+        marker = f" [{number}]"
+        self._before += self._text + marker
+        self._text, self._sent = "", 0
+        return [marker, *self._cite(number, span, support)]
 
     def _send(self, end: int) -> list[str | Citation]:
         text, self._sent = self._text[self._sent : end], end
@@ -120,8 +128,7 @@ class CitationChecker:
     async def _check(self, marker: re.Match[str]) -> list[str | Citation]:
         """Returns the replacement of a marker: all of it, its numbers that hold, or nothing."""
         before = self._text[: marker.start()]
-        if _WORD.search(before):
-            self._claim = _ESCAPED.sub("[", before)
+        self._claim_from(before)
         numbers = [int(number) for number in marker[1].split(",")]
         found = {number: span for number in numbers if (span := await self._find(number))}
         kept = [number for number in numbers if number in found]
@@ -133,12 +140,17 @@ class CitationChecker:
         text = marker[0] if kept == numbers else f"{space}[{', '.join(map(str, kept))}]"
         return [text, *(c for number in kept for c in self._cite(number, *found[number]))]
 
+    def _claim_from(self, text: str) -> None:
+        """Takes a text with words as the claim; without them, it stays that before."""
+        if _WORD.search(text):
+            self._claim = _ESCAPED.sub("[", text)
+
     async def _find(self, number: int) -> tuple[Span, float] | None:
         """Returns the span of a passage that supports the claim, and its support."""
         if not self._claim or not 1 <= number <= len(self._passages):
             return None
         passage = self._passages[number - 1]
-        sentence = self._claim[slice(*sentence_spans(self._claim)[-1])]
+        sentence = self._last
         without_lead = _AFTER_MARKER.sub("", self._claim, count=1)
         for text in (self._claim, without_lead, sentence):
             span = passage.quoted(" ".join(text.split()))
@@ -147,17 +159,22 @@ class CitationChecker:
                 return span, 1.0
         if row := restated_row(sentence, passage.rows, heading_text(passage.chunk)):
             return (row.start, row.end), MAX_PARAPHRASE
-        return await self._paraphrased(sentence, passage)
+        closest = await self._closest(sentence, passage)
+        return closest if closest and closest[1] >= MIN_SUPPORT else None
 
-    async def _paraphrased(self, claim: str, passage: Passage) -> tuple[Span, float] | None:
-        """Returns the first of the sentences that support a claim best."""
+    @property
+    def _last(self) -> str:
+        """The last sentence of the claim."""
+        return self._claim[slice(*sentence_spans(self._claim)[-1])]
+
+    async def _closest(self, claim: str, passage: Passage) -> tuple[Span, float] | None:
+        """Returns the first of the sentences that support a claim best, and its support."""
         spans = passage.sentences
         if not spans or not _WORD.search(claim):
             return None
         scores = await self._support.score(claim, passage.chunk, spans)
         best = int(np.argmax(scores))
-        support = min(float(scores[best]), MAX_PARAPHRASE)
-        return (spans[best], support) if support >= MIN_SUPPORT else None
+        return spans[best], min(float(scores[best]), MAX_PARAPHRASE)
 
     def _cite(self, number: int, span: Span, support: float) -> Iterator[Citation]:
         if (number, span) not in self._cited:

@@ -19,7 +19,7 @@ from generation.grounding.quotes import Quotes
 from generation.grounding.restated import SHORT_WORD, misstates, restated_part, restated_row
 from generation.grounding.support import shared_grams
 from rag.text.dates import MONTHS
-from rag.text.figures import LONGEST, figures, in_digits
+from rag.text.figures import LONGEST, Figure, figures, in_digits
 from rag.text.folding import without_accents
 from rag.text.languages import language_of
 from rag.text.passages import heading_text, passage_text
@@ -312,6 +312,13 @@ def claim_in(text: str) -> str | None:
 def stated_in(claim: str) -> str:
     """Returns a claim without the sign of a list item, emphasis, and "the answer is"."""
     return _LEAD.sub("", _bare(claim))
+
+
+def unstated_figures(answer: str, passages: Sequence[Hit]) -> list[Figure]:
+    """Returns the figures of an answer that no passage has; the number of a list item is none."""
+    texts = [passage_text(hit.chunk) for hit in passages]
+    lines = without_markers(answer).splitlines()
+    return [figure for line in lines for figure in missing_figures(_bare(line), texts)]
 
 
 def _bare(text: str) -> str:

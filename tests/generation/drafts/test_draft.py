@@ -85,7 +85,7 @@ def test_without_an_answer_nothing_goes_out() -> None:
     assert (draft.text, events) == ("", [])
 
 
-PLAIN = st.text().filter(lambda text: not set("[<hfw") & set(text.lower()))
+PLAIN = st.text().filter(lambda text: not set("[<hfw") & set(text.lower()) and "](" not in text)
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | PLAIN,
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

@@ -100,6 +100,22 @@ async def test_supported_sentences_are_shown_and_cited(writing: Writing) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("A taxi ride is refunded up to £50. [2]", "A taxi ride is refunded up to £50. [1]"),
+        ("A taxi ride is refunded up to £50 [2].", "A taxi ride is refunded up to £50. [1]"),
+        ("A taxi ride is refunded up to £50 [2][7].", "A taxi ride is refunded up to £50. [1]"),
+    ],
+)
+async def test_a_wrong_marker_of_what_holds_gives_way_to_a_right_one(
+    writing: Writing, written: str, shown: str
+) -> None:
+    assert await writing.write(written) == shown
+    assert [c.marker for c in writing.draft.citations] == [1]
+    assert writing.draft.uncited == ()
+
+
 async def test_the_text_sent_is_the_text(writing: Writing) -> None:
     text = await writing.write("A taxi ride is refunded up to £50. It is £1.50. Leave: 27 days.")
     assert "".join(event for event in writing.sent if isinstance(event, str)) == text

@@ -105,6 +105,21 @@ def test_a_paraphrase_is_cited_by_the_sentence_that_carries_it() -> None:
     assert MIN_SUPPORT <= citation.support < 1
 
 
+@pytest.mark.parametrize("removed", ["", " [1]"])
+def test_what_holds_is_cited_by_the_closest_sentence_of_its_passage(removed: str) -> None:
+    claim = "The patent of 1769 preceded the use of coal."
+
+    async def cited() -> list[str | Citation]:
+        checker = CitationChecker(HITS, CharacterSupport())
+        return [*await checker.feed(f"{claim}{removed}"), *await checker.cite((2, 1), 0.8)]
+
+    *text, citation = asyncio.run(cited())
+    assert "".join(str(piece) for piece in text) == f"{claim} [2]"
+    assert isinstance(citation, Citation)
+    assert citation.support == 0.8
+    assert citation.quote == text_of(citation, HITS) == "James Watt patented his engine in 1769."
+
+
 def test_a_sentence_about_a_row_is_cited_by_the_row() -> None:
     table = hit(
         "| Kind of leave | Days per year |\n|---|---|\n| Study leave | 5 |\n| Annual leave | 27 |"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from generation.grounding.answer_confidence import load_answer_confidence
-from generation.grounding.claims import ClaimChecker, Verdict
+from generation.grounding.claims import ClaimChecker, Verdict, unstated_figures
 from generation.grounding.groundedness import Grounding, load_grounding
 from generation.grounding.quotes import Quoted
 from rag.types import Delta, Hit
@@ -85,3 +85,12 @@ async def test_a_sentence_in_another_language_is_as_likely_as_the_quotes(
     german = "Eine Fahrt mit dem Taxi wird bis zu 50 Pfund erstattet, und das ist die Grenze."
     assert await checker.answer_confidence(german) == 0.6
     assert await checker.answer_confidence("Dogs are not permitted in the offices.") < 0.3
+
+
+def test_figures_of_an_answer_are_looked_for_and_numbers_of_items_are_not() -> None:
+    hits = [
+        Hit(chunk=make_chunk(text, position=i), score=1.0, source="fused", ranks={})
+        for i, text in enumerate(TEXTS)
+    ]
+    answer = "There are:\n\n1. Taxis, up to £50. [2]\n9) Trains, up to £80. [2]\n- 27 days. [4]"
+    assert [figure.text for figure in unstated_figures(answer, hits)] == ["£80"]
