@@ -12,6 +12,7 @@ import numpy as np
 
 from generation.grounding.restated import restated_row
 from rag.protocols import SupportScorer
+from rag.text.lists import without_mark
 from rag.text.passages import heading_text
 from rag.text.sentences import sentence_spans
 from rag.text.table_cells import Row, table_lines, written
@@ -164,8 +165,8 @@ class CitationChecker:
 
     @property
     def _last(self) -> str:
-        """The last sentence of the claim."""
-        return self._claim[slice(*sentence_spans(self._claim)[-1])]
+        """The last sentence of the claim, without the number of a list item: it is no figure."""
+        return without_mark(self._claim[slice(*sentence_spans(self._claim)[-1])])
 
     async def _closest(self, claim: str, passage: Passage) -> tuple[Span, float] | None:
         """Returns the first of the sentences that support a claim best, and its support."""

@@ -18,13 +18,12 @@ from generation.grounding.known_names import KnownNames, words
 from generation.grounding.quotes import Quotes
 from generation.grounding.restated import SHORT_WORD, misstates, restated_part, restated_row
 from generation.grounding.support import shared_grams
-from rag.text.dates import MONTHS
 from rag.text.figures import LONGEST, Figure, figures, in_digits
 from rag.text.folding import without_accents
 from rag.text.languages import language_of
+from rag.text.lists import without_mark
 from rag.text.passages import heading_text, passage_text
 from rag.text.stated_figures import missing_figures
-from rag.text.units import UNITS
 from rag.types import Claim, ClaimOutcome, Hit, Objection
 
 MIN_SUPPORT = 0.4
@@ -38,9 +37,6 @@ MOST_NAMED = 8
 SHORT_CLAIM = 4
 """Words of a claim from which it says by itself what it is about."""
 
-_NO_ITEM = rf"(?!(?i:{'|'.join([*MONTHS, *(re.escape(unit) for unit in UNITS)])})\b)"
-_ITEM = re.compile(rf"\A\s*(?:[-*•–+>]|\d{{1,2}}[.)](?=\s+{_NO_ITEM})|#{{1,6}})\s+")
-"""The sign of a list item, not a number before a month or a unit: "28. Februar"."""
 _WORD_OR_DIGIT = re.compile(r"\w")
 _ANSWER_IS = (
     r"the (?:short |final )?answer(?: to (?:the|this|your) question)? is(?: that)?"
@@ -310,7 +306,7 @@ def claim_in(text: str) -> str | None:
 
 
 def stated_in(claim: str) -> str:
-    """Returns a claim without the sign of a list item, emphasis, and "the answer is"."""
+    """Returns a claim without the mark of a list item, emphasis, and "the answer is"."""
     return _LEAD.sub("", _bare(claim))
 
 
@@ -322,8 +318,8 @@ def unstated_figures(answer: str, passages: Sequence[Hit]) -> list[Figure]:
 
 
 def _bare(text: str) -> str:
-    """Returns a text without the sign of a list item, and without emphasis."""
-    return _QUOTES.sub("", _ITEM.sub("", text)).strip()
+    """Returns a text without the mark of a list item, and without emphasis."""
+    return _QUOTES.sub("", without_mark(text)).strip()
 
 
 def _without_figures(claim: str) -> str:

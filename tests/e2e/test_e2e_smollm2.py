@@ -133,12 +133,13 @@ def check(answer: Json) -> None:
     """Asserts what holds of every answer, however wrong it is."""
     text = answer["answer"]
     texts = {document["id"]: document["text"] for document in documents()}
+    least = 0.4 if answer["claims"] else 0.55  # a claim may hold by all of a passage
     cited = sorted((c["marker_start"], c["marker_end"]) for c in answer["citations"])
     assert cited == [match.span() for match in re.finditer(r"\[\d+\]", text)]
     for citation in answer["citations"]:
         start, end = citation["start"], citation["end"]
         assert texts[citation["document_id"]][start:end] == citation["quote"]
-        assert citation["support"] >= 0.55
+        assert citation["support"] >= least
     assert not re.search(r"\]\(|<[a-z/!?]|evil\.example", text, re.IGNORECASE)
     stages = "rewrite|expand|dense|rerank|passages|generate|claims"
     assert all(re.match(rf"({stages}): \S", cause) for cause in answer["degraded"])
@@ -210,6 +211,7 @@ def test_held_to_the_passages_it_makes_nothing_up(http: httpx.Client, question: 
     answer = ask(http, question, claims="strict")
     texts = [document["text"] for document in documents()]
     assert missing_figures(without_markers(answer["answer"]), texts) == []
+    assert answer["uncited"] == []
     shown = [claim for claim in answer["claims"] if claim["start"] is not None]
     assert {claim["outcome"] for claim in shown} <= {"supported"}
     refused = len(answer["claims"]) - len(shown)

@@ -105,6 +105,17 @@ def test_a_paraphrase_is_cited_by_the_sentence_that_carries_it() -> None:
     assert MIN_SUPPORT <= citation.support < 1
 
 
+@pytest.mark.parametrize("mark", ["-", "1.", "2)"])
+def test_the_number_of_a_list_item_is_no_figure_of_its_claim(mark: str) -> None:
+    answer = f"What he did:\n\n{mark} James Watt patented the engine in 1769 [2].\n"
+    (citation,) = verify(answer, HITS)
+    assert citation == replace(
+        verify("James Watt patented the engine in 1769 [2].", HITS)[0],
+        marker_start=citation.marker_start,
+        marker_end=citation.marker_end,
+    )
+
+
 @pytest.mark.parametrize("removed", ["", " [1]"])
 def test_what_holds_is_cited_by_the_closest_sentence_of_its_passage(removed: str) -> None:
     claim = "The patent of 1769 preceded the use of coal."
