@@ -41,6 +41,10 @@ IDF_KEPT = 4_000
 _NAMES: Memo[int, str] = Memo(lambda number: str(uuid.UUID(int=number)), most=20_000)
 """Ids as they are written, by their numbers: writing one takes longer than finding its point. With
 20,000 it has 4 MB."""
+PRISTINE_MARK = "pristine"
+"""Empty file in a shard's folder: no point of the shard was ever deleted, replaced or changed, and
+all have words. Then the engine's IDF is that of the points without a count: else it counts deleted
+and replaced ones, and those without words until the next rebuild."""
 Offset = int | uuid.UUID | str | None
 """The point at which a page begins; None: the first."""
 
@@ -59,6 +63,7 @@ class ShardReader:
                 field_of(path) for path in self._edge.info().payload_schema if path != ACL
             }
             self._has_tokens = self._edge.count(has_tokens()) > 0
+            self._is_pristine = (folder / PRISTINE_MARK).exists()
             self._estimates: dict[Readers, int] = {}
             self._idf: dict[tuple[Readers | None, int], float] = {}
             self._chunks = Recent(self._read_chunks)
@@ -153,12 +158,11 @@ class ShardReader:
         first = post_filtered(
             legs, readers, readable=self._about(readers), points=self.stats.points
         )
-        results = self._query(
-            [first.get(i) or query_of(leg, readers) for i, leg in enumerate(legs)]
-        )
+        filtered = [query_of(leg, readers, pristine=self._is_pristine) for leg in legs]
+        results = self._query([first.get(i, request) for i, request in enumerate(filtered)])
         for i in first:
             if len(results[i]) < legs[i].limit:
-                (results[i],) = self._query([query_of(legs[i], readers)])
+                (results[i],) = self._query([filtered[i]])
         return [
             [Match(chunk_id, -negated) for negated, chunk_id in _best_first(points)[: leg.limit]]
             for leg, points in zip(legs, results, strict=True)
@@ -182,7 +186,9 @@ class ShardReader:
             return self._edge.query_batch(qe.QueryBatchRequest(requests))
 
     def _read_idf(self, terms: Sequence[int], readers: Readers | None) -> list[float]:
-        results = self._query([term_query(term, readers) for term in terms])
+        results = self._query(
+            [term_query(term, readers, pristine=self._is_pristine) for term in terms]
+        )
         unseen = 0.0 if all(results) else bm25_idf(self._count(readers, exact=True), 0)
         return [
             points[0].score / weight_of(points[0], term) if points else unseen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from retrieval.indexes.edge_points import (
     point_of,
     tokens_field,
 )
-from retrieval.indexes.edge_reads import PAGE, ShardReader, pages_of
+from retrieval.indexes.edge_reads import PAGE, PRISTINE_MARK, ShardReader, pages_of
 from retrieval.indexes.edge_stats import has_stats, remove_stats
 from retrieval.indexes.payload import (
     ACL,
@@ -66,6 +66,7 @@ class Shard(ShardReader):
     def create(cls, folder: Path, *, dim: int) -> Shard:
         """Creates an empty shard in an empty folder."""
         qe.EdgeShard.create(str(folder), layout(dim=dim)).close()
+        (folder / PRISTINE_MARK).touch()
         shard = cls(folder, dim=dim)
         for field, kind in OWN_FIELDS.items():
             shard._index_field(field, kind)
@@ -91,6 +92,7 @@ class Shard(ShardReader):
             if any(p.tokens is not None for p in vectors):
                 self._admit_tokens()
             self._mark_unerased(self._forget([p.chunk.id for p in vectors]))
+            self._mark_miscounted(p for p in vectors if not length_of(p.sparse))
             for p in vectors:
                 self.stats.points += 1
                 self.stats.terms += length_of(p.sparse)
@@ -109,6 +111,7 @@ class Shard(ShardReader):
         with storage_errors(self.folder):
             self._changed()
             known = self._known(list(chunk_ids))
+            self._mark_miscounted(known)
             self._update(qe.UpdateOperation.set_payload(known, {ACL: sorted(acl)}))
         self._touch(chunk_ids)
 
@@ -169,6 +172,7 @@ class Shard(ShardReader):
                 ids: list[Any] = list(touched[i : i + size])
                 records = self._edge.retrieve(ids, with_payload=True, with_vector=True)
                 copy._mark_unerased(copy._known(ids))
+                copy._mark_miscounted(_wordless(records))
                 copy._update(qe.UpdateOperation.delete_points(ids))
                 copy._upsert([copied(r) for r in records])
                 for record in records:
@@ -188,6 +192,7 @@ class Shard(ShardReader):
             for records in pages_of(other._edge, payload=True, vectors=True, size=size):
                 self.stats.points += len(records)
                 self.stats.terms += sum((record.payload or {})["length"] for record in records)
+                self._mark_miscounted(_wordless(records))
                 self._upsert([copied(record, mean=mean_length) for record in records])
                 self._trim_log(len(records) if other._has_tokens else 0)
         self.stats.note_mean(mean_length)
@@ -240,10 +245,17 @@ class Shard(ShardReader):
 
     def _mark_unerased(self, known: list[Any]) -> list[Any]:
         """Records that the text of points about to go stays on disk; returns the points."""
+        self._mark_miscounted(known)
         if known and not self.has_unerased:
             (self.folder / UNERASED_MARK).touch()
             self.has_unerased = True
         return known
+
+    def _mark_miscounted(self, points: Iterable[Any]) -> None:
+        """Records, before these points are written, that the engine's IDF will miscount them."""
+        if self._is_pristine and any(True for _ in points):
+            (self.folder / PRISTINE_MARK).unlink(missing_ok=True)
+            self._is_pristine = False
 
     def _touch(self, chunk_ids: Iterator[str] | Sequence[str]) -> None:
         if self._touched is not None:
@@ -260,8 +272,7 @@ class Shard(ShardReader):
             before = qe.Filter(must=[qe.IsEmptyCondition(ACL)])
             of_default = {ACL: sorted(stored_acl(None))}
             self._update(qe.UpdateOperation.set_payload_by_filter(before, of_default))
-            index = qe.UpdateOperation.create_field_index(ACL, SCHEMA["keyword"])
-            self._update(index)
+            self._update(qe.UpdateOperation.create_field_index(ACL, SCHEMA["keyword"]))
 
     def _index_fields(self, points: Sequence[Point]) -> None:
         for field, kind in field_kinds(p.chunk.meta for p in points):
@@ -289,3 +300,8 @@ class Shard(ShardReader):
         self._kinds |= other._kinds
         if other._has_tokens:
             self._admit_tokens()
+
+
+def _wordless(records: Iterable[qe.Record]) -> Iterator[qe.Record]:
+    """Yields the points without a word that BM25 counts."""
+    return (record for record in records if not (record.payload or {})["length"])
