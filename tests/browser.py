@@ -24,6 +24,15 @@ needs_chromium = pytest.mark.skipif(
     reason="there is no Chromium: `make chromium` unpacks one",
 )
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_STORED = """() => new Promise((done, failed) => {
+  const opening = indexedDB.open("plumbline");
+  opening.onerror = failed;
+  opening.onsuccess = () => {
+    const database = opening.result;  // transactions that write wait for each other
+    const writing = database.transaction("conversations", "readwrite");
+    writing.oncomplete = () => { database.close(); done(); };
+  };
+})"""
 NARROW = {"width": 360, "height": 740}
 WIDE = {"width": 1280, "height": 800}
 expect.set_options(timeout=PATIENCE * 1000)
@@ -52,6 +61,11 @@ class Tab:
         turn = self.page.locator(".turn").nth(before)
         expect(turn.locator(".feedback, .fault")).to_be_visible()
         return turn
+
+    def reload(self) -> None:
+        """Reloads the page, once the browser has stored what the page was storing."""
+        self.page.evaluate(_STORED)
+        self.page.reload()
 
     def marked(self) -> str:
         """Returns the marked text of the open source, once it is marked."""

@@ -118,7 +118,7 @@ def test_feedback_reaches_the_stored_answer(filled: Server, browser: Browser) ->
 def test_conversations_are_kept_in_the_browser_alone(filled: Server, browser: Browser) -> None:
     with tab(browser, filled.url) as opened:
         opened.ask("When does the office open?")
-        opened.page.reload()
+        opened.reload()
         opened.page.get_by_role("button", name="When does the office open?", exact=True).click()
         expect(opened.page.locator(".turn .answer")).to_contain_text("nine")
         opened.page.get_by_role("button", name="Delete all").click()

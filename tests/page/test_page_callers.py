@@ -50,7 +50,7 @@ def test_a_wrong_key_is_refused_and_a_right_one_enters(
         assert secret not in opened.page.url
         stored = opened.page.evaluate("JSON.stringify({...localStorage}) + document.cookie")
         assert secret not in stored
-        opened.page.reload()
+        opened.reload()
         expect(opened.page.get_by_role("button", name=QUESTION, exact=True)).to_be_visible()
         opened.page.get_by_role("button", name="Sign out").click()
         expect(opened.page.get_by_label("API key")).to_be_visible()
