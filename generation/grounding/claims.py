@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from generation.grounding.agreement import content_words
 from generation.grounding.answer_confidence import given_answer
 from generation.grounding.calibration import Regression
 from generation.grounding.citations import Passage, claims_of, without_markers
@@ -281,9 +282,9 @@ class ClaimChecker:
         """
         asked = {word.lower() for word in words(self._question)}
         text = _without_figures(claim)
-        long = [word for word in words(text) if len(word) > SHORT_WORD]
-        own = [word for word in long if word.lower() not in asked]
-        return " ".join(own or (long if text == claim else []))
+        content = [word for word in words(text) if _is_content(word)]
+        own = [word for word in content if word.lower() not in asked]
+        return " ".join(own or (content if text == claim else []))
 
     def _covered(self, own: str, number: int) -> bool:
         """True if two sentences of a passage that touch have these words."""
@@ -329,6 +330,11 @@ def _without_figures(claim: str) -> str:
     for figure in reversed(found):
         text = f"{text[: figure.start]} {text[figure.end :]}"
     return text
+
+
+def _is_content(word: str) -> bool:
+    """True for a word that is no article, preposition or the like, in English or German."""
+    return len(word) > SHORT_WORD or (len(word) > 1 and bool(content_words(word)))
 
 
 def _has_words(wanted: str, text: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from generation.grounding.answer_confidence import load_answer_confidence
@@ -22,22 +24,29 @@ TEXTS = [
 ]
 
 
-@pytest.fixture
-def checker(embedder: BertEmbedder) -> ClaimChecker:
-    hits = [
+def hits_of(*texts: str) -> list[Hit]:
+    return [
         Hit(chunk=make_chunk(text, position=i), score=1.0, source="fused", ranks={})
-        for i, text in enumerate(TEXTS)
+        for i, text in enumerate(texts)
     ]
 
+
+def checker_of(
+    embedder: BertEmbedder, question: str, texts: Sequence[str], quote: str
+) -> ClaimChecker:
+    """Returns a checker for passages with these texts, of which a quote answers the question."""
+
     async def quotes() -> Quoted:
-        return Quoted(
-            deltas=(Delta(text="A taxi ride is refunded up to £50. [2]"),), confidence=0.6
-        )
+        return Quoted(deltas=(Delta(text=quote),), confidence=0.6)
 
     grounding = Grounding(embedder, load_grounding())
-    return ClaimChecker(
-        "What is refunded for a taxi ride?", hits, grounding, quotes, load_answer_confidence()
-    )
+    return ClaimChecker(question, hits_of(*texts), grounding, quotes, load_answer_confidence())
+
+
+@pytest.fixture
+def checker(embedder: BertEmbedder) -> ClaimChecker:
+    quote = "A taxi ride is refunded up to £50. [2]"
+    return checker_of(embedder, "What is refunded for a taxi ride?", TEXTS, quote)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +88,43 @@ async def test_what_no_passage_says_is_refused(
     assert verdict.objection == objection, verdict
 
 
+@pytest.mark.parametrize(
+    ("text", "question", "right", "made_up"),
+    [
+        (
+            "Visitors pay by card. Members of the gym pay by app. The pool closes at nine.",
+            "How do members of the gym pay?",
+            "Members of the gym pay by app.",
+            "Members of the gym pay by fax.",
+        ),
+        (
+            "The flag of the club is blue. The door of the club is red.",
+            "What colour is the flag of the club?",
+            "The flag of the club is blue.",
+            "The flag of the club is tan.",
+        ),
+        (
+            "The lamp runs on gas. The stove of the hut runs on oil, and the heater on wood.",
+            "What does the stove of the hut run on?",
+            "The stove of the hut runs on oil.",
+            "The stove of the hut runs on air.",
+        ),
+        (
+            "Der Ofen der Hütte läuft mit Öl. Die Lampe der Hütte läuft mit Gas.",
+            "Womit läuft der Ofen der Hütte?",
+            "Der Ofen der Hütte läuft mit Öl.",
+            "Der Ofen der Hütte läuft mit Alu.",
+        ),
+    ],
+)
+async def test_a_short_word_that_no_passage_has_is_refused(
+    embedder: BertEmbedder, text: str, question: str, right: str, made_up: str
+) -> None:
+    checker = checker_of(embedder, question, [text], text)
+    assert (await checker.check(right)).objection is None
+    assert (await checker.check(made_up)).objection == "support"
+
+
 async def test_a_sentence_in_another_language_is_as_likely_as_the_quotes(
     checker: ClaimChecker,
 ) -> None:
@@ -88,9 +134,6 @@ async def test_a_sentence_in_another_language_is_as_likely_as_the_quotes(
 
 
 def test_figures_of_an_answer_are_looked_for_and_numbers_of_items_are_not() -> None:
-    hits = [
-        Hit(chunk=make_chunk(text, position=i), score=1.0, source="fused", ranks={})
-        for i, text in enumerate(TEXTS)
-    ]
+    hits = hits_of(*TEXTS)
     answer = "There are:\n\n1. Taxis, up to £50. [2]\n9) Trains, up to £80. [2]\n- 27 days. [4]"
     assert [figure.text for figure in unstated_figures(answer, hits)] == ["£80"]
