@@ -118,7 +118,7 @@ TOOLS = promtool oidc-provider mcp-clients chromium clients/node_modules image-t
 # A file of tests runs in one process: its tests share servers. Files run in the order of their names, which begins with
 # the few long ones (tests/e2e): by default those with the most tests come first. Compiled modules are kept: each of some
 # hundred processes would compile them again.
-TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-dev $(TOOLS)
 	$(TESTS)

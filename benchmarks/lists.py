@@ -5,6 +5,7 @@
   https://doi.org/10.1145/1031171.1031181)
 - vocabulary: a word that no passage has brings the most similar ones that some have
 - weights: the dense leg's is learned for each question, from the other sets
+- documents: a chunk's score is raised by a share of those that its document's other chunks have
 - script: what the default gains by BM25 alone where the embedder cannot read the question
 
     python -m benchmarks.run lists
@@ -19,7 +20,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,13 +39,15 @@ from rag.build.retrieval import build_late_interaction, build_retriever
 from rag.settings.retrieval import LateInteractionSettings, LegWeights, RetrievalSettings
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
-from rag.types import Floats, Query, Scope
+from rag.types import Floats, Hit, Query, Scope
 from retrieval.bm25 import Bm25Encoder
 
 SETS = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
 ASKED = 300
 """Questions of a set, at most."""
 HOPS = 3
+SHARES = (0.03, 0.1, 0.3)
+"""Of the scores of a document's other chunks, added to that of each."""
 TOP_K = 30
 """Chunks of a question: ten documents are among them."""
 DEFAULT = RetrievalSettings()
@@ -111,6 +115,10 @@ async def _compare(measured: Measured, ingested: Ingested) -> None:
     measured.add(f"{corpus.name}, hops: all", _all_found(corpus, hopped) - complete)
     measured.add(f"{corpus.name}, titles", _ndcg(corpus, titled) - before)
     measured.add(f"{corpus.name}, vocabulary", _ndcg(corpus, extended) - before)
+    found = await _hits(ingested)
+    for share in SHARES:
+        raised = {id_: _documents_of(_raised(hits, share)) for id_, hits in found.items()}
+        measured.add(f"{corpus.name}, documents: {share}", _ndcg(corpus, raised) - before)
     if not all(map(ingested.service.embedder.reads, texts)):
         unread = await _ask(ingested, reads_all=True)
         measured.add(f"{corpus.name}, script", before - _ndcg(corpus, unread))
@@ -136,6 +144,18 @@ async def _ask(
     encoder: Bm25Encoder | None = None,
     reads_all: bool = False,
 ) -> Run:
+    found = await _hits(ingested, settings, encoder=encoder, reads_all=reads_all)
+    return {id_: _documents_of(hits) for id_, hits in found.items()}
+
+
+async def _hits(
+    ingested: Ingested,
+    settings: RetrievalSettings = DEFAULT,
+    *,
+    encoder: Bm25Encoder | None = None,
+    reads_all: bool = False,
+) -> dict[str, Sequence[Hit]]:
+    """Returns the hits of each question, best first."""
     service = ingested.service
     index, encoder = service.index, encoder or Bm25Encoder()
     retriever = build_retriever(
@@ -148,12 +168,24 @@ async def _ask(
         index=index,
         reads=None if reads_all else service.embedder.reads,
     )
-    run = {}
+    found: dict[str, Sequence[Hit]] = {}
     for question in ingested.corpus.questions:
         query = Query(text=question.text, scope=ingested.scope, top_k=TOP_K)
-        hits = (await retriever.retrieve(query, Trace())).hits
-        run[question.id] = list(dict.fromkeys(hit.chunk.document_id for hit in hits))
-    return run
+        found[question.id] = (await retriever.retrieve(query, Trace())).hits
+    return found
+
+
+def _documents_of(hits: Iterable[Hit]) -> list[str]:
+    return list(dict.fromkeys(hit.chunk.document_id for hit in hits))
+
+
+def _raised(hits: Sequence[Hit], share: float) -> list[Hit]:
+    """Returns the hits in the order of their raised scores."""
+    together: defaultdict[str, float] = defaultdict(float)
+    for hit in hits:
+        together[hit.chunk.document_id] += hit.score
+    others = {hit.chunk.id: together[hit.chunk.document_id] - hit.score for hit in hits}
+    return sorted(hits, key=lambda hit: hit.score + share * others[hit.chunk.id], reverse=True)
 
 
 def _ndcg(corpus: Corpus, run: Run) -> Floats:
