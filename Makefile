@@ -117,9 +117,8 @@ demo: $(VENV)/.installed
 TOOLS = promtool oidc-provider mcp-clients chromium clients/node_modules image-tools
 # A file of tests runs in one process: its tests share servers. Files run in the order of their names, which begins with
 # the few long ones (tests/e2e): by default those with the most tests come first. Compiled modules are kept: each of some
-# hundred processes would compile them again. Memory comes in pages of 2 MiB, where the kernel has them: the first touch of
-# a page takes as long for 4 KiB, and forks touch many.
-TESTS = PYTHONDONTWRITEBYTECODE= GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
+# hundred processes would compile them again.
+TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-dev $(TOOLS)
 	$(TESTS)
